@@ -1,0 +1,118 @@
+"""Adam on NumPy arrays, as two pure functions: to read, to teach with, and to optimize anything that has a gradient."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adamkit import rule
+
+
+class AdamState(NamedTuple):
+    """What Adam remembers between two steps.
+
+    Attributes:
+        step: Steps done so far, t.
+        first_moment: (…,) mean of the gradients, m; float32, or float64 for a float64 parameter.
+        second_moment: (…,) mean of their squares, v; the same dtype.
+        max_second_moment: (…,) the largest v so far, or None without AMSGrad.
+    """
+
+    step: int
+    first_moment: NDArray
+    second_moment: NDArray
+    max_second_moment: NDArray | None = None
+
+
+def init(parameter: ArrayLike, *, amsgrad: bool = False) -> AdamState:
+    """The state before the first step: both moments zero.
+
+    Args:
+        parameter: (…,) the array to optimize; only its shape and dtype are used.
+        amsgrad: Whether to keep the largest second moment too (Reddi et al. 2018).
+
+    Returns:
+        The state to give to the first call of `step`.
+
+    Raises:
+        TypeError: `parameter` is not floating point, or `amsgrad` no boolean.
+    """
+    parameter = _floating("parameter", parameter)
+    zeros = np.zeros(parameter.shape, _arithmetic_dtype(parameter))
+    return AdamState(0, zeros, zeros, zeros if rule.check_flag("amsgrad", amsgrad) else None)
+
+
+def step(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    state: AdamState,
+    *,
+    learning_rate: float = 0.001,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = True,
+    epsilon_hat: bool = False,
+) -> tuple[NDArray, AdamState]:
+    """One step of Adam: Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1.
+
+    Args:
+        parameter: (…,) floating point. Arithmetic is float32, or float64 for float64; the result has this dtype.
+        gradient: (…,) the loss's gradient at `parameter`, of the same shape.
+        state: What `init` or the last `step` returned.
+        learning_rate: η >= 0, the size of a step in units of the parameter.
+        beta_1: 0 <= β₁ < 1, the decay rate of the first moment.
+        beta_2: 0 <= β₂ < 1, the decay rate of the second moment.
+        epsilon: ε >= 0, added to the root of the bias-corrected second moment.
+        weight_decay: λ >= 0.
+        decoupled: True: weight decay shrinks the parameter by η·λ (AdamW, Loshchilov and Hutter 2019). False: λ times
+            the parameter is added to the gradient (L2).
+        epsilon_hat: Add ε before bias correction, as Keras and TensorFlow do ("epsilon hat" in the paper).
+
+    Returns:
+        The new parameter and the new state. The arguments are left as they are.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: A number is out of range, or the shapes differ.
+
+    Example:
+        >>> import adamkit
+        >>> x = np.array([3.0, -2.0])
+        >>> state = adamkit.init(x)
+        >>> for _ in range(2000):  # minimize the sum of x²
+        ...     x, state = adamkit.step(x, 2 * x, state, learning_rate=0.01)
+        >>> bool(np.abs(x).max() < 1e-3)
+        True
+    """
+    parameter = _floating("parameter", parameter)
+    gradient = _floating("gradient", gradient)
+    for name, array in (("gradient", gradient), ("state", state.first_moment)):
+        if array.shape != parameter.shape:
+            raise ValueError(f"{name} must have the parameter's shape {parameter.shape}. Received: {array.shape}")
+    dtype = _arithmetic_dtype(parameter)
+    coefficients = rule.coefficients(
+        state.step + 1,
+        rule.check_number("learning_rate", learning_rate),
+        rule.Decay.of(rule.check_number("beta_1", beta_1, below=1)),
+        rule.Decay.of(rule.check_number("beta_2", beta_2, below=1)),
+        rule.check_number("epsilon", epsilon),
+        rule.check_number("weight_decay", weight_decay),
+        epsilon_hat=rule.check_flag("epsilon_hat", epsilon_hat),
+        decoupled=rule.check_flag("decoupled", decoupled),
+    )
+    new = rule.update(parameter.astype(dtype), gradient.astype(dtype), *state[1:], coefficients, xp=np)
+    return new.parameter.astype(parameter.dtype), AdamState(state.step + 1, *new[1:])
+
+
+def _floating(name: str, array: ArrayLike) -> NDArray:
+    array = np.asarray(array)
+    # NumPy does not count the extension types bfloat16 and float8 as floating; they have kind "V".
+    if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name.startswith(("bfloat", "float"))):
+        raise TypeError(f"{name} must be an array of floating-point numbers. Received: dtype {array.dtype}")
+    return array
+
+
+def _arithmetic_dtype(parameter: NDArray) -> np.dtype:
+    return np.dtype(np.float64 if parameter.dtype == np.float64 else np.float32)
