@@ -1,0 +1,294 @@
+"""Adam for Keras 3, on the JAX, TensorFlow and PyTorch backends."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from adamkit import moments, rule
+
+_MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
+_NARROW = ("float16", "bfloat16")
+
+
+@keras.saving.register_keras_serializable(package="adamkit")
+class Adam(keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1), a drop-in for `keras.optimizers.Adam`.
+
+    For step t = 1, 2, …, gradient g and variable θ:
+
+        m ← β₁·m + (1 − β₁)·g
+        v ← β₂·v + (1 − β₂)·g²
+        θ ← θ − η · m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)
+
+    It differs from Keras's in two things. ε is added after bias correction, as in the paper; Keras adds it before, where
+    it weighs 32 times as much on the first step (`epsilon_hat=True` does as Keras does). And every dtype trains: moments
+    and arithmetic are float32 for float16 and bfloat16 variables, float64 for float64 ones, and a step is rounded once.
+
+    Args:
+        learning_rate: η, a float >= 0, a `keras.optimizers.schedules.LearningRateSchedule` or a callable without
+            arguments. Defaults to 0.001.
+        beta_1: 0 <= β₁ < 1, the decay rate of the first moment. Defaults to 0.9.
+        beta_2: 0 <= β₂ < 1, the decay rate of the second moment. Defaults to 0.999.
+        epsilon: ε >= 0. Defaults to 1e-7.
+        amsgrad: Divide by the largest second moment so far (Reddi et al. 2018, arXiv:1904.09237). Defaults to False.
+        weight_decay: λ >= 0 or None. Decoupled: θ shrinks by η·λ each step (Loshchilov and Hutter 2019,
+            arXiv:1711.05101), as in Keras. Defaults to None.
+        clipnorm: Clip the gradient of each variable to this norm. At most one of the three kinds of clipping.
+        clipvalue: Clip each element of the gradients to this absolute value.
+        global_clipnorm: Clip all gradients together to this norm.
+        use_ema: Keep an exponential moving average of the variables. Defaults to False.
+        ema_momentum: The average's decay rate, in [0, 1]. Defaults to 0.99.
+        ema_overwrite_frequency: Overwrite the variables by their average every so many steps; None: at the end of
+            `fit`, or when `finalize_variable_values` is called.
+        loss_scale_factor: The loss was multiplied by this number; the gradients are divided by it.
+        gradient_accumulation_steps: Average the gradients of so many (>= 2) calls into one step.
+        name: The optimizer's name.
+        epsilon_hat: Add ε before bias correction ("epsilon hat" in the paper), as Keras and TensorFlow do: for a run
+            that began there. Defaults to False.
+        moment_dtype: How the two moments are stored: `"float32"` (8 bytes a parameter) or `"bfloat16"` (4 bytes).
+            Arithmetic is the same. Defaults to `"float32"`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range, or unknown.
+
+    Example:
+        >>> import keras
+        >>> from adamkit.keras import Adam
+        >>> variable = keras.Variable([1.0, -2.0])
+        >>> optimizer = Adam(learning_rate=0.1)
+        >>> optimizer.apply([keras.ops.array([0.5, -3.0])], [variable])
+        >>> [round(float(x), 4) for x in variable.numpy()]  # the first step is η in each coordinate
+        [0.9, -1.9]
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        *,
+        epsilon_hat: bool = False,
+        moment_dtype: str = "float32",
+        **kwargs: Any,
+    ):
+        if not callable(learning_rate):  # a schedule is callable
+            learning_rate = rule.check_number("learning_rate", _number(learning_rate))
+        super().__init__(
+            learning_rate=learning_rate,
+            beta_1=rule.check_number("beta_1", _number(beta_1), below=1),
+            beta_2=rule.check_number("beta_2", _number(beta_2), below=1),
+            epsilon=rule.check_number("epsilon", _number(epsilon)),
+            amsgrad=rule.check_flag("amsgrad", amsgrad),
+            weight_decay=None if weight_decay is None else rule.check_number("weight_decay", _number(weight_decay)),
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            name=name,
+            **kwargs,
+        )
+        self.epsilon_hat = rule.check_flag("epsilon_hat", epsilon_hat)
+        self.moment_dtype = moments.check_format("moment_dtype", moment_dtype)
+
+    def add_variable(self, shape, initializer="zeros", dtype=None, *args: Any, name: str | None = None, **kwargs: Any):
+        """As in Keras, but never narrower than float32, apart from moments whose `moment_dtype` asks for it."""
+        if dtype is not None and keras.backend.standardize_dtype(dtype) in _NARROW:
+            dtype = "float32"
+        if self.moment_dtype != "float32" and (name or "").endswith(tuple(f"_{moment}" for moment in _MOMENT_NAMES)):
+            dtype = self.moment_dtype
+        return super().add_variable(shape, initializer, dtype, *args, name=name, **kwargs)
+
+    def apply(self, grads, trainable_variables=None):
+        """One step: update the variables by their gradients.
+
+        Args:
+            grads: List of gradients, one a variable; tensors of the variable's shape, or None where there is none.
+            trainable_variables: List of the variables, in the same order. May be left out once the optimizer is built.
+        """
+        # Widened first, so that unscaling, clipping and accumulation do not overflow or round either.
+        return super().apply([_widened(gradient) for gradient in grads], trainable_variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable."""
+        dtype = _arithmetic_dtype(variable)
+        index = self._get_variable_index(variable)
+        slots = [self._momentums[index], self._velocities[index]]
+        if self.amsgrad:
+            slots.append(self._velocity_hats[index])
+        decays = self.weight_decay is not None and self._use_weight_decay(variable)
+        coefficients = self._coefficients(learning_rate, dtype, self.weight_decay if decays else 0.0)
+        first, second, *maximum = (ops.cast(slot, dtype) for slot in slots)
+        new = rule.update(
+            ops.cast(variable, dtype),
+            ops.cast(_dense(gradient), dtype),
+            first,
+            second,
+            maximum[0] if maximum else None,
+            coefficients,
+            ops,
+        )
+        self.assign(variable, ops.cast(new.parameter, variable.dtype))
+        for slot, moment in zip(slots, new[1:], strict=False):
+            if self.moment_dtype == "bfloat16":
+                moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), self.iterations + 1, ops)
+            self.assign(slot, ops.cast(moment, slot.dtype))
+
+    def _coefficients(self, learning_rate: Any, dtype: str, weight_decay: Any) -> rule.Coefficients:
+        """The numbers of this step as `dtype`, computed in float64: a few scalars, so it costs nothing."""
+        with _float64():
+            coefficients = rule.coefficients(
+                ops.cast(self.iterations, "float64") + 1.0,
+                ops.cast(learning_rate, "float64"),
+                _decay(self.beta_1),
+                _decay(self.beta_2),
+                self.epsilon,
+                weight_decay,
+                epsilon_hat=self.epsilon_hat,
+                xp=ops,
+            )
+            return coefficients._replace(
+                **{
+                    name: ops.cast(value, dtype)
+                    for name, value in coefficients._asdict().items()
+                    if ops.is_tensor(value)
+                }
+            )
+
+    def _apply_weight_decay(self, variables):
+        """Nothing: `update_step` does it, so that a step rounds once."""
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                value = ops.cast(variable, average.dtype)
+                weight = ops.cast(ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.ema_momentum), average.dtype)
+                average.assign(average + weight * (value - average))
+
+    def _overwrite_model_variables_with_average_value(self, trainable_variables):
+        if all(v.dtype not in _NARROW for v in map(_keras_dtype, trainable_variables)):
+            super()._overwrite_model_variables_with_average_value(trainable_variables)
+            return
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                self.assign(variable, ops.cast(average, variable.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this optimizer again, without its state."""
+        return super().get_config() | {"epsilon_hat": self.epsilon_hat, "moment_dtype": self.moment_dtype}
+
+    @classmethod
+    def from_keras(cls, optimizer: keras.optimizers.Adam, *, moment_dtype: str = "float32") -> "Adam":
+        """An optimizer that continues the run of a `keras.optimizers.Adam` or `AdamW` as that would have.
+
+        Its hyperparameters, step count, moments and averages are taken over, and `epsilon_hat=True` puts ε where Keras
+        has it. `optimizer` is left as it is.
+
+        Args:
+            optimizer: The optimizer to take over; built on its variables or not yet.
+            moment_dtype: As in the constructor.
+
+        Raises:
+            TypeError: `optimizer` is of another class. Of a `LossScaleOptimizer`, give its `inner_optimizer`.
+        """
+        if not isinstance(optimizer, keras.optimizers.Adam) or isinstance(optimizer, cls):
+            raise TypeError(
+                f"optimizer must be a keras.optimizers.Adam or AdamW. Received: {type(optimizer).__module__}."
+                f"{type(optimizer).__name__}"
+            )
+        config = _arguments(optimizer) | {"epsilon_hat": True, "moment_dtype": moment_dtype}
+        return _copy_state(optimizer, cls(**config))
+
+    def to_keras(self) -> keras.optimizers.Adam:
+        """A `keras.optimizers.Adam` with these hyperparameters and this state.
+
+        It continues the run as this optimizer would with `epsilon_hat=True`. With `epsilon_hat=False` its steps differ
+        by where ε is added, which fades as β₂ᵗ does.
+        """
+        config = _arguments(self)
+        del config["epsilon_hat"], config["moment_dtype"]
+        return _copy_state(self, keras.optimizers.Adam(**config))
+
+
+def _arguments(optimizer: keras.optimizers.Adam) -> dict[str, Any]:
+    """`get_config`, with the learning-rate schedule or callable itself."""
+    config = optimizer.get_config()
+    if not isinstance(optimizer._learning_rate, keras.Variable):
+        config["learning_rate"] = optimizer._learning_rate
+    return config
+
+
+def _copy_state(source: keras.optimizers.Adam, target: Any) -> Any:
+    """Both classes keep the same variables in the same order; only their dtypes may differ."""
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
+    if source.built:
+        target.build(source._trainable_variables)
+    for old, new in zip(source.variables, target.variables, strict=True):
+        new.assign(ops.cast(old, new.dtype))
+    return target
+
+
+def _widened(gradient: Any) -> Any:
+    """A float16 or bfloat16 gradient as float32; any other as it is."""
+    if gradient is None or _keras_dtype(gradient) not in _NARROW:
+        return gradient
+    return ops.cast(_dense(gradient), "float32")
+
+
+def _dense(gradient: Any) -> Any:
+    """TensorFlow's `IndexedSlices` as a tensor: Adam moves every row at each step, those without gradient too."""
+    if type(gradient).__name__ != "IndexedSlices":
+        return gradient
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(gradient)
+
+
+def _arithmetic_dtype(variable: Any) -> str:
+    return "float64" if _keras_dtype(variable) == "float64" else "float32"
+
+
+def _keras_dtype(tensor: Any) -> str:
+    return keras.backend.standardize_dtype(tensor.dtype)
+
+
+def _decay(beta: Any) -> rule.Decay:
+    return beta if isinstance(beta, rule.Decay) else rule.Decay.of(float(beta))
+
+
+def _number(value: Any) -> Any:
+    """A 0-d tensor as a Python float, as Keras takes them; anything else as it is."""
+    return float(value) if ops.is_tensor(value) and len(value.shape) == 0 else value
+
+
+@contextlib.contextmanager
+def _float64() -> Iterator[None]:
+    """Lets JAX compute in float64, which it otherwise turns into float32; the other backends always can."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        with jax.enable_x64(True):
+            yield
+    else:
+        yield
