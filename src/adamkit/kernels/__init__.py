@@ -1,0 +1,1 @@
+"""The rule again as one pass over memory, by hardware: `cpu` (Numba)."""

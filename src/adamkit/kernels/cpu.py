@@ -1,0 +1,311 @@
+"""Adam's step as one parallel pass over memory, for any number of float32 or float64 tensors on the CPU.
+
+`rule.update` is the formula; this is the same arithmetic in the same order, one element at a time, so that each of
+θ, g, m and v is read once and θ, m and v are written once. There is no fused multiply-add and no reordering: an element's
+bits depend neither on its neighbours nor on how many threads share the work.
+
+All tensors of a step are one range of elements, cut into equal pieces whatever the sizes of the tensors. The threads are
+those of PyTorch's own OpenMP runtime where it can be found, which costs microseconds and never competes with the threads
+of the backward pass; elsewhere, and in a forked child (where that runtime may hang), they are Python threads that run
+without the interpreter lock. Each thread takes the next piece until none is left.
+"""
+
+import ctypes
+import functools
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from numba import types
+from numba.extending import intrinsic
+
+from adamkit import rule
+
+_ELEMENT_TYPES = {torch.float32: types.float32, torch.float64: types.float64}
+_NUMPY_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
+PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
+_SMALLEST_PIECE = 16 * 1024  # elements: below it, waking a thread costs more than it saves
+_LARGEST_PIECE = 128 * 1024  # elements: small enough that a thread that is held up delays the others little
+
+# A job is one array of int64: this header, then the addresses of all θ, all g, all m, all v, all largest v (AMSGrad), then
+# where each tensor begins in the range of all elements, and where the range ends.
+_NEXT_PIECE, _TENSORS, _PIECE, _COEFFICIENTS, _HEADER = range(5)
+
+
+def applies(parameter: torch.Tensor, *others: torch.Tensor) -> bool:
+    """Whether `step` can take these tensors of one parameter: plain, on the CPU, dense, of one dtype and one layout.
+
+    Args:
+        parameter: (…,) the parameter.
+        *others: (…,) its gradient and moments.
+    """
+    dtype = parameter.dtype
+    if dtype not in _ELEMENT_TYPES or not _is_plain(parameter):
+        return False
+    layout = _dense_layout(parameter)
+    size = parameter.numel()
+    return layout is not None and all(
+        tensor.dtype is dtype
+        and _is_plain(tensor)
+        and tensor.numel() == size
+        and tensor.is_contiguous(memory_format=layout)
+        for tensor in others
+    )
+
+
+def step(
+    parameters: Sequence[torch.Tensor],
+    gradients: Sequence[torch.Tensor],
+    first_moments: Sequence[torch.Tensor],
+    second_moments: Sequence[torch.Tensor],
+    max_second_moments: Sequence[torch.Tensor] | None,
+    coefficients: rule.Coefficients,
+    threads: int,
+    *,
+    maximize: bool = False,
+) -> None:
+    """One step of Adam, in place, on tensors for which `applies` is true and which share one dtype.
+
+    Args:
+        parameters: θ, each (…,) float32, or each float64. Autograd is not told; see
+            `torch.autograd.graph.increment_version`.
+        gradients: g of each parameter. They are only read.
+        first_moments: m of each parameter.
+        second_moments: v of each parameter.
+        max_second_moments: The largest v of each parameter (AMSGrad), or None.
+        coefficients: The numbers of this step, as Python floats.
+        threads: At most so many threads share the work; the result is the same bits for any number.
+        maximize: Climb the gradient instead of descending it.
+    """
+    if not parameters:
+        return
+    dtype = parameters[0].dtype
+    first, second = coefficients.first_decay, coefficients.second_decay
+    numbers_of_step = np.array(
+        [
+            coefficients.step_size,
+            coefficients.epsilon,
+            coefficients.shrinkage,
+            coefficients.penalty,
+            -1.0 if maximize else 1.0,
+            first.beta >= 0.5,
+            first.complement if first.beta >= 0.5 else first.beta,
+            second.beta >= 0.5,
+            second.complement if second.beta >= 0.5 else second.beta,
+        ],
+        _NUMPY_TYPES[dtype],
+    )
+    count = len(parameters)
+    job = np.zeros(_HEADER + 6 * count + 1, np.int64)
+    columns = job[_HEADER : _HEADER + 5 * count].reshape(5, count)
+    lists = (parameters, gradients, first_moments, second_moments, max_second_moments)
+    for column, tensors in zip(columns, lists, strict=True):
+        if tensors is not None:
+            column[:] = [tensor.data_ptr() for tensor in tensors]
+    ends = job[_HEADER + 5 * count + 1 :]
+    np.cumsum([parameter.numel() for parameter in parameters], out=ends)
+    total = int(ends[-1])
+    threads = max(1, min(threads, total // _SMALLEST_PIECE))
+    job[_TENSORS] = count
+    job[_PIECE] = min(-(-total // threads), _LARGEST_PIECE) if threads > 1 else max(total, 1)
+    job[_COEFFICIENTS] = numbers_of_step.ctypes.data
+    _run(_kernel(dtype, max_second_moments is not None), job.ctypes.data, threads)
+
+
+def compile_kernels() -> None:
+    """Compile all kernels now, or load them from the disk cache, rather than in the first step that needs them."""
+    for dtype in _ELEMENT_TYPES:
+        for amsgrad in (False, True):
+            _kernel(dtype, amsgrad)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return type(tensor) in PLAIN_TYPES and tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg()
+
+
+def _dense_layout(tensor: torch.Tensor) -> torch.memory_format | None:
+    """The order in which the tensor fills its memory without a gap, or None."""
+    if tensor.is_contiguous():
+        return torch.contiguous_format
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim())
+    return layout if layout is not None and tensor.is_contiguous(memory_format=layout) else None
+
+
+# The kernel, compiled by Numba -----------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _pointer(typing_context: Any, address: Any, element_type: Any) -> Any:
+    """The int64 `address` as a pointer to elements of a type."""
+    pointer = types.CPointer(element_type.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.int64, element_type), generate
+
+
+@intrinsic
+def _take_ticket(typing_context: Any, counter: Any) -> Any:
+    """The number at `counter`, which is then one more: no two threads get the same."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        one = context.get_constant(types.int64, 1)
+        return builder.atomic_rmw("add", arguments[0], one, "monotonic")
+
+    return types.int64(types.CPointer(types.int64)), generate
+
+
+class _Kernel(NamedTuple):
+    """A compiled C function of one pointer to a job."""
+
+    call: Callable[[int], None]  # releases the interpreter lock
+    address: int
+    code: Any  # keeps the machine code in memory
+
+
+@functools.cache
+def _kernel(dtype: torch.dtype, amsgrad: bool) -> _Kernel:
+    """The kernel for one element type, with or without AMSGrad."""
+    real = _ELEMENT_TYPES[dtype]
+    item_size = dtype.itemsize
+    infinity = _NUMPY_TYPES[dtype](np.inf)
+
+    def kernel(job):
+        tensors = job[_TENSORS]
+        piece = job[_PIECE]
+        k = _pointer(job[_COEFFICIENTS], real)
+        step_size, epsilon, shrinkage, penalty, sign = k[0], k[1], k[2], k[3], k[4]
+        first_forward, first_weight, second_forward, second_weight = k[5] != 0, k[6], k[7] != 0, k[8]
+        table = numba.carray(job, _HEADER + 6 * tensors + 1)[_HEADER:]
+        ends = table[5 * tensors + 1 :]
+        total = ends[tensors - 1]
+        while True:
+            begin = _take_ticket(job) * piece
+            if begin >= total:
+                return
+            end = min(begin + piece, total)
+            tensor = np.searchsorted(ends, begin, side="right")
+            while begin < end:
+                stop = min(end, ends[tensor])
+                offset = (begin - table[5 * tensors + tensor]) * item_size
+                parameter = _pointer(table[tensor] + offset, real)
+                gradient = _pointer(table[tensors + tensor] + offset, real)
+                first_moment = _pointer(table[2 * tensors + tensor] + offset, real)
+                second_moment = _pointer(table[3 * tensors + tensor] + offset, real)
+                max_second_moment = _pointer(table[4 * tensors + tensor] + offset, real)
+                for i in range(stop - begin):
+                    theta = parameter[i]
+                    g = sign * gradient[i]
+                    if penalty != 0:
+                        g = g + penalty * theta
+                    m = first_moment[i]
+                    difference = g - m
+                    m = m + first_weight * difference if first_forward else g - first_weight * difference
+                    square = g * g
+                    v = second_moment[i]
+                    difference = square - v
+                    if v == infinity:
+                        v = v + square  # stays infinite, or NaN, as β₂·v + (1 - β₂)·g² does
+                    elif second_forward:
+                        v = v + second_weight * difference
+                    else:
+                        v = square - second_weight * difference
+                    first_moment[i] = m
+                    second_moment[i] = v
+                    if amsgrad:
+                        largest = max_second_moment[i]
+                        if v > largest or v != v:
+                            largest = v
+                        max_second_moment[i] = largest
+                        v = largest
+                    change = step_size * m / (np.sqrt(v) + epsilon)
+                    if shrinkage != 0:
+                        change = change + shrinkage * theta
+                    parameter[i] = theta - change
+                begin = stop
+                tensor += 1
+
+    compile_function = functools.partial(
+        numba.cfunc, types.void(types.CPointer(types.int64)), nopython=True, error_model="numpy"
+    )
+    try:
+        compiled = compile_function(cache=True)(kernel)
+    except Exception:  # the cache folder cannot be written or holds something else: that must not stop a training
+        compiled = compile_function(cache=False)(kernel)
+    return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled.address), compiled.address, compiled)
+
+
+# Threads ---------------------------------------------------------------------------------------------------------------
+
+
+def _run(kernel: _Kernel, job: int, threads: int) -> None:
+    """Let so many threads work on the job, this one among them."""
+    if threads == 1:
+        kernel.call(job)
+        return
+    parallel = None if _forked else _openmp()
+    if parallel is not None:
+        parallel(kernel.address, job, threads, 0)
+    else:
+        _run_on_python_threads(kernel, job, threads)
+
+
+@functools.cache
+def _openmp() -> Callable[..., None] | None:
+    """`GOMP_parallel(function, data, threads, flags)` of the OpenMP runtime that PyTorch has loaded; None without."""
+    try:
+        parallel = ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
+    parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    parallel.restype = None
+    return parallel
+
+
+_waiting: list[queue.SimpleQueue] = []  # the job queues of the Python threads that have nothing to do
+_forked = False
+
+
+def _run_on_python_threads(kernel: _Kernel, job: int, threads: int) -> None:
+    done: queue.SimpleQueue = queue.SimpleQueue()
+    helpers = [_helper() for _ in range(threads - 1)]
+    for helper in helpers:
+        helper.put((kernel, job, done))
+    kernel.call(job)
+    for _ in helpers:
+        done.get()
+    _waiting.extend(helpers)
+
+
+def _helper() -> queue.SimpleQueue:
+    """The job queue of a thread that has nothing to do; the caller alone has it until it puts it back."""
+    try:
+        return _waiting.pop()
+    except IndexError:
+        jobs: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=_help, args=(jobs,), name="adamkit", daemon=True).start()
+        return jobs
+
+
+def _help(jobs: queue.SimpleQueue) -> None:
+    while True:
+        kernel, job, done = jobs.get()
+        kernel.call(job)
+        done.put(None)
+
+
+def _forget_threads() -> None:
+    """After a fork, in the child: no thread but this one exists, and OpenMP may wait for the lost ones for ever."""
+    global _forked
+    _forked = True
+    _waiting.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
