@@ -1,6 +1,6 @@
 """Models to train, by name, and the loss and metrics that fit what they predict."""
 
-import re
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,35 +13,29 @@ from adamkit.lab.errors import InputError, listed, nearest, reason
 if TYPE_CHECKING:
     import keras
 
-# By the kind of target: the losses and metrics that take such labels and outputs, the default first. "outputs" is a
-# model with one output a class: of "classes", or of a "binary" target where the model has two.
+# By the kind of target: the losses and metrics that take its labels (rows,) and its outputs (rows, outputs), the
+# default first. Keras's metrics `binary_crossentropy`, `hinge` and `r2_score` want labels (rows, 1): they fail, or are
+# wrong without a word. `poisson` is NaN for an output below 0.
 _LOSSES = {
     "binary": (
         *("binary_crossentropy", "binary_focal_crossentropy", "hinge", "squared_hinge"),
-        *("mean_squared_error", "mean_absolute_error", "huber", "log_cosh"),
+        *("mse", "mae", "huber", "log_cosh"),
     ),
     "classes": ("sparse_categorical_crossentropy",),
-    "number": (
-        *("mse", "mean_squared_error", "mean_absolute_error", "huber", "log_cosh", "poisson"),
-        *("mean_absolute_percentage_error", "mean_squared_logarithmic_error"),
-    ),
+    "number": ("mse", "mae", "huber", "log_cosh", "mape", "msle"),
 }
 _METRICS = {
     "binary": (
-        *("accuracy", "binary_accuracy", "binary_crossentropy", "auc", "precision", "recall"),
-        *("true_positives", "true_negatives", "false_positives", "false_negatives", "binary_io_u"),
-        *("mean_squared_error", "root_mean_squared_error", "mean_absolute_error", "hinge", "squared_hinge"),
+        *("accuracy", "binary_accuracy", "auc", "precision", "recall", "mse", "mae", "root_mean_squared_error"),
+        *("true_positives", "true_negatives", "false_positives", "false_negatives"),
     ),
     "classes": (
         *("accuracy", "sparse_categorical_accuracy", "sparse_categorical_crossentropy"),
         "sparse_top_k_categorical_accuracy",
     ),
-    "number": (
-        *("mae", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "log_cosh_error", "poisson"),
-        *("mean_absolute_percentage_error", "mean_squared_logarithmic_error"),
-    ),
+    "number": ("mae", "mse", "root_mean_squared_error", "log_cosh_error", "mape", "msle"),
 }
-_ACCURACY = ("accuracy", "acc")  # Keras picks the one that fits
+_ACCURACY = ("accuracy", "acc")  # Keras picks the one that fits the output
 _CROSSENTROPY = ("crossentropy", "ce")
 
 
@@ -138,7 +132,7 @@ def _check_names(
         try:
             known = name in _ACCURACY or module.get(name)
         except ValueError as error:
-            choices = {*fitting[kind], *(n for n in dir(module) if not n.startswith("_"))} - {"get", "serialize"}
+            choices = [*fitting[kind], *(n for n in dir(module) if _key_of_name(n) in accepted)]
             raise InputError(
                 f"unknown {what} {name!r}.{nearest(name, choices)} Those that fit: {listed(fitting[kind])}"
             ) from error
@@ -152,8 +146,11 @@ def _check_names(
 
 def _key(found: Any) -> str:
     """One key for `mse`, `mean_squared_error` and `MeanSquaredError`."""
-    name = getattr(found, "__name__", None) or type(found).__name__
-    return re.sub("_", "", name).lower()
+    return _key_of_name(getattr(found, "__name__", None) or type(found).__name__)
+
+
+def _key_of_name(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def _described(dataset: Dataset) -> str:
@@ -222,8 +219,16 @@ def _loaded(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is no .keras file, as model.save writes it")
     try:
-        return keras.models.load_model(path, safe_mode=True)
+        with warnings.catch_warnings():
+            # A model that was compiled and not trained is as good.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            return keras.models.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises all sorts
+        if "safe_mode" in str(error):
+            raise InputError(
+                f"{path} holds Python code (a Lambda layer), which is not run: write a function that builds the model, "
+                "and name it by module:function or file.py:function"
+            ) from error
         raise InputError(f"{path} could not be loaded: {reason(error)}") from error
 
 

@@ -48,7 +48,8 @@ def call(reference: str, *available: Any) -> Any:
         function = _attribute(_module(source), source, function_name)
         wanted = _required_parameters(function)
         if wanted > len(available):
-            raise InputError(f"{reference} must require {len(available)} arguments at most. It requires {wanted}")
+            given = "no argument" if not available else f"{len(available)} at most"
+            raise InputError(f"{reference} requires {wanted} arguments; accepted is a function that requires {given}")
         try:
             return function(*available[:wanted])
         except (Exception, SystemExit) as error:
