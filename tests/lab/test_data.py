@@ -1,4 +1,6 @@
 import contextlib
+import doctest
+import importlib
 import json
 import subprocess
 import sys
@@ -447,3 +449,15 @@ import adamkit.lab.data, adamkit.lab.models
 print({"pandas", "sklearn", "keras", "jax"} & set(sys.modules))
 """
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name():
+    write("a.csv", b"\xef\xbb\xbfy,a\r\n0,1\r\n1,2\r\n")
+    assert data.load("a.csv", target="y").feature_names == ("a",)
+
+
+@pytest.mark.parametrize("module", ["data", "errors", "models", "references"])
+def test_the_examples_in_docstrings(module):
+    results = doctest.testmod(importlib.import_module(f"adamkit.lab.{module}"))
+    assert results.attempted > 0
+    assert results.failed == 0
