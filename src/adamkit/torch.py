@@ -1,9 +1,13 @@
 """Adam for PyTorch: a drop-in for `torch.optim.Adam` and `torch.optim.AdamW`.
 
-Parameters on the CPU are stepped by one parallel pass over memory (`adamkit.kernels.cpu`); everything else by PyTorch's own
-operations, through `adamkit.rule`.
+Parameters on the CPU are stepped by one parallel pass over memory (`adamkit.kernels.cpu`); everything else by PyTorch's
+own operations, through `adamkit.rule`.
 """
 
+# pyright: reportPrivateImportUsage=false
+# The operations on lists of tensors (`torch._foreach_add` and the like) are documented but not exported.
+
+import functools
 import math
 import numbers
 from collections import defaultdict
@@ -27,11 +31,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")  # PyTorch's names for m,
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1) with the arguments and the checkpoints of `torch.optim.Adam`.
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1) with `torch.optim.Adam`'s arguments and checkpoints.
 
-    Arithmetic is float32, or float64 for float64 parameters, whatever dtype the parameter and its gradient have; so are the
-    moments. Bias correction is computed in float64. Parameters on the CPU are stepped by one pass over memory that all
-    parameters of a group share and that uses `torch.get_num_threads()` threads; the result has the same bits for any number.
+    Arithmetic is float32, or float64 for float64 parameters, whatever dtype the parameter and its gradient have; so are
+    the moments. Bias correction is computed in float64. Parameters on the CPU are stepped by one pass over memory that
+    all parameters of a group share, on `torch.get_num_threads()` threads; any number of them gives the same bits.
 
     Args:
         params: The parameters to optimize, (name, parameter) pairs, or dicts of them with options of their own, as in
@@ -49,8 +53,8 @@ class Adam(Optimizer):
         decoupled_weight_decay: True: shrink the parameter by η·λ, as `torch.optim.AdamW` (Loshchilov and Hutter 2019,
             arXiv:1711.05101). False: add λ times the parameter to the gradient (L2), as `torch.optim.Adam`.
         moment_dtype: How the moments are stored: "float32" (float64 for float64 parameters).
-        lazy: What a sparse gradient means. True: only the entries that it has are stepped, and their moments with them, as in
-            `torch.optim.SparseAdam`. False: it is an error, as in `torch.optim.Adam`.
+        lazy: What a sparse gradient means. True: only the entries that it has are stepped, and their moments with them,
+            as in `torch.optim.SparseAdam`. False: it is an error, as in `torch.optim.Adam`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -101,14 +105,20 @@ class Adam(Optimizer):
             "moment_dtype": moment_dtype,
             "lazy": lazy,
         }
+        self._verified: dict[int, tuple[int, ...]] = {}
         super().__init__(params, _checked(defaults))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state from `load_state_dict`, `copy.deepcopy` or `pickle`."""
+        super().__setstate__(state)
+        self._verified = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with options of their own, as `torch.optim.Optimizer.add_param_group`.
 
         Args:
-            param_group: "params" and any of the constructor's options. A wrong one raises what the constructor would raise
-                and leaves the optimizer as it was.
+            param_group: "params" and any of the constructor's options. A wrong one raises what the constructor would
+                raise and leaves the optimizer as it was.
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict. Received: {type(param_group).__name__}")
@@ -155,18 +165,17 @@ class Adam(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.set_grad_enabled(self.defaults["differentiable"]):
-            for group in self.param_groups:
-                _refuse_sparse(group)
-            for group in self.param_groups:
-                self._step_group(group)
+        for group in self.param_groups:
+            _refuse_sparse(group)
+        for group in self.param_groups:
+            self._step_group(group)
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        batches: dict[tuple[Any, ...], _Batch] = defaultdict(lambda: _Batch([], [], [], [], []))
-        amsgrad = group["amsgrad"]
-        state_of = self.state
-        plain = not group["differentiable"]
+        amsgrad, plain = group["amsgrad"], not group["differentiable"]
+        in_one_pass: dict[tuple[torch.dtype, float], _Addresses] = {}
+        by_operations: dict[tuple[Any, ...], list[_Slot]] = defaultdict(list)
+        state_of, verified = self.state, self._verified
         parameters, steps = [], []
         for parameter in group["params"]:
             gradient = parameter.grad
@@ -179,35 +188,42 @@ class Adam(Optimizer):
                 state["max_exp_avg_sq"] = torch.zeros_like(state["exp_avg_sq"])
             step, first, second = state["step"], state["exp_avg"], state["exp_avg_sq"]
             largest = state["max_exp_avg_sq"] if amsgrad else None
-            slot = _Slot(parameter, gradient, first, second, largest)
-            if gradient.layout is torch.strided and type(parameter) not in cpu.PLAIN_TYPES or parameter.is_complex():
-                slot = _local(slot)
-            if group["capturable"] and step.device.type != "cpu":
-                key = (step,)
-            elif plain and cpu.applies(*slot[: 5 if amsgrad else 4]):  # pyright: ignore[reportArgumentType]
-                key = ("kernel", slot.parameter.dtype, step.item())
-            else:
-                key = (*_kind(slot), step.item())
-            batch = batches[key]
-            for column, tensor in zip(batch, slot, strict=True):
-                column.append(tensor)
             parameters.append(parameter)
             steps.append(step)
-        for (*kind, done), batch in batches.items():
-            if kind and kind[0] == "kernel":
-                lists = batch if amsgrad else batch._replace(largest=None)
-                k = _coefficients(group, done + 1)
-                cpu.step(*lists, k, torch.get_num_threads(), maximize=group["maximize"])
+            slot = _Slot(parameter, gradient, first, second, largest)
+            if type(parameter) not in cpu.PLAIN_TYPES or parameter.is_complex():
+                slot = _local(slot)
+            remembered = verified if slot.parameter is parameter else {}
+            if plain and step.is_cpu and (addresses := _addresses(slot, remembered)) is not None:
+                key = (slot.parameter.dtype, step.item())
+                batch = in_one_pass.get(key)
+                if batch is None:
+                    batch = in_one_pass[key] = _Addresses([], [], [], [], [], [])
+                for column, value in zip(batch, addresses, strict=True):
+                    column.append(value)
             else:
-                _step_by_operations(batch, group, done)
-        _advance(steps)
+                by_operations[_kind(slot, step)].append(slot)
+        for (dtype, done), (sizes, *addresses) in in_one_pass.items():
+            k = _coefficients(group, done + 1)
+            cpu.step_at(
+                dtype,
+                sizes,
+                addresses if amsgrad else [*addresses[:4], ()],
+                k,
+                torch.get_num_threads(),
+                maximize=group["maximize"],
+            )
+        for (done, *_), slots in by_operations.items():
+            with torch.set_grad_enabled(not plain):
+                _step_by_operations(slots, group, done)
+        _advance(steps, group)
         if plain and parameters:
             torch.autograd.graph.increment_version(parameters)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint of this optimizer, of `torch.optim.Adam` or of `torch.optim.AdamW`.
 
-        The moments take this optimizer's dtype, whatever the parameter's. Options that the checkpoint lacks stay as they are.
+        The moments take this optimizer's dtype, whatever the parameter's. Options that the checkpoint lacks stay.
 
         Args:
             state_dict: What `state_dict()` returned.
@@ -215,8 +231,8 @@ class Adam(Optimizer):
         Raises:
             KeyError: It lacks "state" or "param_groups".
             TypeError: It, or one of its parts, has the wrong type.
-            ValueError: It belongs to other parameters, or is not a state of Adam. The optimizer is left as it was in every
-                case.
+            ValueError: It belongs to other parameters, or is not a state of Adam. The optimizer is left as it was in
+                every case.
         """
         if not isinstance(state_dict, dict):
             raise TypeError(f"state_dict must be a dict. Received: {type(state_dict).__name__}")
@@ -251,38 +267,78 @@ class Adam(Optimizer):
             hook(self)
 
 
-# One step of one group --------------------------------------------------------------------------------------------------
+# One step of one group ----------------------------------------------------------------------------------------------
 
 
 class _Slot(NamedTuple):
     """One parameter and what its step needs; all (…,) of one shape."""
 
-    parameter: Tensor
-    gradient: Tensor
-    first: Tensor
-    second: Tensor
-    largest: Tensor | None
+    parameter: Any
+    gradient: Any
+    first: Any
+    second: Any
+    largest: Any  # None without AMSGrad
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "_Slot":
+        return _Slot(*(None if tensor is None else function(tensor) for tensor in self))
 
 
-class _Batch(NamedTuple):
-    """Parameters that one call can step: `_Slot` with lists."""
+class _Addresses(NamedTuple):
+    """Parameters that one pass over memory steps: a number of elements and five addresses of each."""
 
-    parameters: list[Tensor]
-    gradients: list[Tensor]
-    first: list[Tensor]
-    second: list[Tensor]
-    largest: Any  # a list, or None
+    sizes: list[int]
+    parameters: list[int]
+    gradients: list[int]
+    first: list[int]
+    second: list[int]
+    largest: list[int]
+
+
+def _addresses(slot: _Slot, verified: dict[int, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The parameter's entry in `_Addresses`, or None if `kernels.cpu` does not apply.
+
+    `verified` remembers the parameters and moments for which it did, so that most steps look at the gradient alone.
+    """
+    parameter, gradient, first, second, largest = slot
+    known = verified.get(id(parameter))
+    if known is not None:
+        place = (
+            parameter.numel(),
+            parameter.data_ptr(),
+            first.data_ptr(),
+            second.data_ptr(),
+            0 if largest is None else largest.data_ptr(),
+        )
+        if (
+            place == known
+            and parameter.is_contiguous()
+            and type(gradient) is Tensor
+            and gradient.dtype is parameter.dtype
+            and gradient.is_cpu
+            and gradient.layout is torch.strided
+            and gradient.numel() == place[0]
+            and gradient.is_contiguous()
+            and not gradient.is_neg()
+        ):
+            return (place[0], place[1], gradient.data_ptr(), *place[2:])
+        del verified[id(parameter)]
+    tensors = slot[:4] if largest is None else slot
+    if not cpu.applies(*tensors):
+        return None
+    pointers = [0 if tensor is None else tensor.data_ptr() for tensor in slot]
+    if parameter.is_contiguous():
+        verified[id(parameter)] = (parameter.numel(), pointers[0], *pointers[2:])
+    return (parameter.numel(), *pointers)
 
 
 def _refuse_sparse(group: dict[str, Any]) -> None:
     if group["lazy"]:
         return
     for index, parameter in enumerate(group["params"]):
-        gradient = parameter.grad
-        if gradient is not None and gradient.layout is not torch.strided:
+        if (gradient := parameter.grad) is not None and gradient.layout is not torch.strided:
             raise RuntimeError(
-                f"Adam does not support sparse gradients, please consider SparseAdam instead, or lazy=True. "
-                f"Received: a gradient of layout {gradient.layout} for params[{index}], of shape {tuple(parameter.shape)}"
+                "Adam does not support sparse gradients, please consider SparseAdam instead, or lazy=True. Received: "
+                f"a gradient of layout {gradient.layout} for params[{index}], of shape {tuple(parameter.shape)}"
             )
 
 
@@ -312,24 +368,27 @@ def _local(slot: _Slot) -> _Slot:
 
     They share memory with the tensors given.
     """
-    parameter, gradient = slot.parameter, slot.gradient
-    if hasattr(parameter, "to_local"):
-        if getattr(gradient, "placements", None) != parameter.placements:
-            gradient = gradient.redistribute(parameter.device_mesh, parameter.placements)
-        slot = _Slot(
-            *(None if tensor is None else tensor.to_local() for tensor in slot._replace(gradient=gradient))  # pyright: ignore
-        )
-    if slot.parameter.is_complex():
-        slot = slot._replace(gradient=slot.gradient.resolve_conj())
-        slot = _Slot(*(None if tensor is None else torch.view_as_real(tensor) for tensor in slot))  # pyright: ignore
+    if hasattr(slot.parameter, "to_local"):
+        mesh, placements = slot.parameter.device_mesh, slot.parameter.placements
+        if slot.gradient.placements != placements:
+            slot = slot._replace(gradient=slot.gradient.redistribute(mesh, placements))
+        slot = slot.map(_shard)
+    if slot.parameter.is_complex() and slot.gradient.layout is torch.strided:
+        slot = slot._replace(gradient=slot.gradient.resolve_conj()).map(torch.view_as_real)
     return slot
 
 
-def _kind(slot: _Slot) -> tuple[Any, ...]:
-    """What tensors must have in common so that one call of PyTorch can take them all; unique where none can."""
+def _shard(tensor: Any) -> Tensor:
+    return tensor.to_local()
+
+
+def _kind(slot: _Slot, step: Tensor) -> tuple[Any, ...]:
+    """Steps done, and what else tensors have in common that one call can step together; unique where none can."""
+    if not step.is_cpu:
+        return (step,)
     if type(slot.parameter) in cpu.PLAIN_TYPES and slot.gradient.layout is torch.strided:
-        return (slot.parameter.device, slot.parameter.dtype, slot.gradient.dtype)
-    return (id(slot.parameter),)
+        return (step.item(), slot.parameter.device, slot.parameter.dtype, slot.gradient.dtype)
+    return (step.item(), id(slot.parameter))
 
 
 def _coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coefficients:
@@ -338,8 +397,8 @@ def _coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coef
     return rule.coefficients(
         step,
         lr if xp is torch else float(lr),
-        rule.Decay.of(float(beta_1)),
-        rule.Decay.of(float(beta_2)),
+        _decay(float(beta_1)),
+        _decay(float(beta_2)),
         group["eps"],
         group["weight_decay"],
         decoupled=group["decoupled_weight_decay"],
@@ -347,21 +406,27 @@ def _coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coef
     )
 
 
-def _step_by_operations(batch: _Batch, group: dict[str, Any], done: Any) -> None:
+_decay = functools.lru_cache(rule.Decay.of)
+
+
+def _step_by_operations(slots: list[_Slot], group: dict[str, Any], done: float | Tensor) -> None:
     """The rule by PyTorch's operations, in place, on tensors of one kind."""
-    on_device = isinstance(done, Tensor)
-    k = _coefficients(group, done.double() + 1, torch) if on_device else _coefficients(group, done + 1)
-    one = batch.parameters[0]
-    if len(batch.parameters) == 1:
-        _step_one(_Slot(one, *(column[0] for column in batch[1:])), group, k)
+    if isinstance(done, Tensor) and group["capturable"]:
+        k = _coefficients(group, done.double() + 1, torch)
+    else:
+        k = _coefficients(group, float(done) + 1)
+    if len(slots) == 1:
+        _step_one(slots[0], group, k)
         return
-    dtype = _moment_dtype(one)
-    tensors = [_Tensors([tensor.to(dtype) for tensor in column]) for column in batch[:4]]
-    if group["maximize"]:
-        tensors[1] = -1.0 * tensors[1]
-    largest = _Tensors(batch.largest) if group["amsgrad"] else None
-    new = rule.update(*tensors, largest, k, xp=_Tensors)
-    for old, changed in zip((batch.parameters, *batch[2:]), new, strict=True):
+    dtype = _moment_dtype(slots[0].parameter)
+    parameters, gradients, *moments = zip(*slots, strict=True)
+    theta, gradient, first, second = (
+        _Tensors([tensor.to(dtype) for tensor in tensors]) for tensors in (parameters, gradients, *moments[:2])
+    )
+    gradient = -1.0 * gradient if group["maximize"] else gradient
+    largest = _Tensors(moments[2]) if group["amsgrad"] else None
+    new = rule.update(theta, gradient, first, second, largest, k, xp=_Tensors)
+    for old, changed in zip((parameters, *moments), new, strict=True):
         if changed is not None:
             torch._foreach_copy_(old, changed.tensors)
 
@@ -393,25 +458,22 @@ def _step_present(slot: _Slot, group: dict[str, Any], k: rule.Coefficients) -> N
     if values.numel() == 0:
         return
     if slot.parameter.is_complex():
-        values = torch.view_as_real(values)
-        slot = _Slot(
-            *(None if tensor is None else torch.view_as_real(tensor) for tensor in slot._replace(gradient=slot.first))
-        )  # pyright: ignore
-    part = _Slot(*(None if tensor is None else tensor[present] for tensor in slot._replace(gradient=slot.first)))  # pyright: ignore
+        values = torch.view_as_real(values.resolve_conj())
+        slot = slot._replace(gradient=None).map(torch.view_as_real)
+    part = slot._replace(gradient=None).map(lambda tensor: tensor[present])
     _step_one(part._replace(gradient=values), group, k)
     for whole, changed in zip((slot.parameter, *slot[2:]), (part.parameter, *part[2:]), strict=True):
         if whole is not None:
             whole[present] = changed
 
 
-def _advance(steps: list[Tensor]) -> None:
+def _advance(steps: list[Tensor], group: dict[str, Any]) -> None:
     """Add 1 to the step counters."""
-    on_cpu = [step for step in steps if step.device.type == "cpu"]
-    if on_cpu:
-        torch._foreach_add_(on_cpu, _ONE, alpha=1.0)
-    for step in steps if len(on_cpu) < len(steps) else ():
-        if step.device.type != "cpu":
-            step.add_(1)
+    if steps:
+        if group["capturable"]:
+            torch._foreach_add_(steps, 1)
+        else:
+            torch._foreach_add_(steps, _ONE, alpha=1.0)  # much faster on the CPU than adding a Python number
 
 
 _ONE = torch.tensor(1.0)
@@ -453,7 +515,7 @@ def _bare(operand: Any) -> Any:
     return operand.tensors if isinstance(operand, _Tensors) else operand
 
 
-# Checks -----------------------------------------------------------------------------------------------------------------
+# Checks -------------------------------------------------------------------------------------------------------------
 
 
 def _checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
@@ -500,7 +562,7 @@ def _check_range(what: str, name: str, value: Any, suffix: str, below: float = m
     accepted = "a finite number >= 0" + (f" and < {below:g}" if below < math.inf else "")
     if isinstance(value, bool) or not isinstance(value, (numbers.Real, Tensor)):
         raise TypeError(f"{name} must be {accepted}. Received: {value!r} of type {type(value).__name__}{suffix}")
-    if not 0 <= value < below:
+    if not 0 <= float(value) < below:
         raise ValueError(f"Invalid {what}: {value}. {name} must be {accepted}{suffix}")
 
 
@@ -516,7 +578,8 @@ def _checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) ->
     saved_groups = deepcopy(state_dict["param_groups"])
     if len(saved_groups) != len(groups):
         raise ValueError(
-            f"loaded state dict has a different number of parameter groups: {len(saved_groups)} instead of {len(groups)}"
+            "loaded state dict has a different number of parameter groups: "
+            f"{len(saved_groups)} instead of {len(groups)}"
         )
     required = ("lr", "betas", "eps", "weight_decay", "amsgrad")
     for number, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
@@ -553,7 +616,7 @@ def _loaded_state(values: Any, parameter: Tensor, group: dict[str, Any], name: s
     step = values["step"]
     if isinstance(step, bool) or not isinstance(step, (numbers.Real, Tensor)):
         raise TypeError(f"'step' of {name} must be a number. Received: type {type(step).__name__}")
-    if isinstance(step, Tensor) and step.numel() != 1 or not 0 <= float(step) < math.inf:
+    if (isinstance(step, Tensor) and step.numel() != 1) or not 0 <= float(step) < math.inf:
         raise ValueError(f"'step' of {name} must be one finite number >= 0. Received: {step}")
     step_dtype = torch.float64 if getattr(step, "dtype", None) == torch.float64 else torch.float32
     device = parameter.device if group["capturable"] else "cpu"
@@ -569,7 +632,7 @@ def _loaded_state(values: Any, parameter: Tensor, group: dict[str, Any], name: s
                 f"{key!r} of {name} must have the parameter's shape {tuple(parameter.shape)}. "
                 f"Received: {tuple(moment.shape)}"
             )
-        if not (moment.is_floating_point() or parameter.is_complex() and moment.is_complex()):
+        if not (moment.is_floating_point() or (parameter.is_complex() and moment.is_complex())):
             raise TypeError(f"{key!r} of {name} must be floating point. Received: {moment.dtype}")
         loaded[key] = moment.detach().to(parameter.device, _moment_dtype(parameter), copy=True)
     return loaded

@@ -1,13 +1,13 @@
 """Adam's step as one parallel pass over memory, for any number of float32 or float64 tensors on the CPU.
 
 `rule.update` is the formula; this is the same arithmetic in the same order, one element at a time, so that each of
-θ, g, m and v is read once and θ, m and v are written once. There is no fused multiply-add and no reordering: an element's
-bits depend neither on its neighbours nor on how many threads share the work.
+θ, g, m and v is read once and θ, m and v are written once. There is no fused multiply-add and no reordering: an
+element's bits depend neither on its neighbours nor on how many threads share the work.
 
-All tensors of a step are one range of elements, cut into equal pieces whatever the sizes of the tensors. The threads are
-those of PyTorch's own OpenMP runtime where it can be found, which costs microseconds and never competes with the threads
-of the backward pass; elsewhere, and in a forked child (where that runtime may hang), they are Python threads that run
-without the interpreter lock. Each thread takes the next piece until none is left.
+All tensors of a step are one range of elements, cut into equal pieces whatever the sizes of the tensors. The threads
+are those of PyTorch's own OpenMP runtime where it can be found, which costs microseconds and never competes with the
+threads of the backward pass; elsewhere, and in a forked child (where that runtime may hang), they are Python threads
+that run without the interpreter lock. Each thread takes the next piece until none is left.
 """
 
 import ctypes
@@ -15,7 +15,9 @@ import functools
 import os
 import queue
 import threading
+from array import array
 from collections.abc import Callable, Sequence
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 import numba
@@ -27,13 +29,14 @@ from numba.extending import intrinsic
 from adamkit import rule
 
 _ELEMENT_TYPES = {torch.float32: types.float32, torch.float64: types.float64}
+_ARRAY_CODES = {torch.float32: "f", torch.float64: "d"}
 _NUMPY_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
 PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 _SMALLEST_PIECE = 16 * 1024  # elements: below it, waking a thread costs more than it saves
 _LARGEST_PIECE = 128 * 1024  # elements: small enough that a thread that is held up delays the others little
 
-# A job is one array of int64: this header, then the addresses of all θ, all g, all m, all v, all largest v (AMSGrad), then
-# where each tensor begins in the range of all elements, and where the range ends.
+# A job is one array of int64: this header, then the addresses of all θ, all g, all m, all v, all largest v (AMSGrad),
+# then where each tensor begins in the range of all elements, and where the range ends.
 _NEXT_PIECE, _TENSORS, _PIECE, _COEFFICIENTS, _HEADER = range(5)
 
 
@@ -44,18 +47,28 @@ def applies(parameter: torch.Tensor, *others: torch.Tensor) -> bool:
         parameter: (…,) the parameter.
         *others: (…,) its gradient and moments.
     """
-    dtype = parameter.dtype
-    if dtype not in _ELEMENT_TYPES or not _is_plain(parameter):
+    if type(parameter) not in PLAIN_TYPES or not parameter.is_cpu or parameter.layout is not torch.strided:
         return False
-    layout = _dense_layout(parameter)
-    size = parameter.numel()
-    return layout is not None and all(
-        tensor.dtype is dtype
-        and _is_plain(tensor)
-        and tensor.numel() == size
-        and tensor.is_contiguous(memory_format=layout)
-        for tensor in others
-    )
+    dtype, size = parameter.dtype, parameter.numel()
+    if dtype not in _ELEMENT_TYPES or parameter.is_neg():
+        return False
+    layout = torch.contiguous_format
+    if not parameter.is_contiguous():
+        layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
+        if layout is None or not parameter.is_contiguous(memory_format=layout):
+            return False
+    for tensor in others:
+        if (
+            type(tensor) not in PLAIN_TYPES
+            or tensor.dtype is not dtype
+            or not tensor.is_cpu
+            or tensor.layout is not torch.strided
+            or tensor.numel() != size
+            or not tensor.is_contiguous(memory_format=layout)
+            or tensor.is_neg()
+        ):
+            return False
+    return True
 
 
 def step(
@@ -84,37 +97,61 @@ def step(
     """
     if not parameters:
         return
-    dtype = parameters[0].dtype
+    lists = (parameters, gradients, first_moments, second_moments, max_second_moments or ())
+    step_at(
+        parameters[0].dtype,
+        [parameter.numel() for parameter in parameters],
+        [[tensor.data_ptr() for tensor in tensors] for tensors in lists],
+        coefficients,
+        threads,
+        maximize=maximize,
+    )
+
+
+def step_at(
+    dtype: torch.dtype,
+    sizes: Sequence[int],
+    addresses: Sequence[Sequence[int]],
+    coefficients: rule.Coefficients,
+    threads: int,
+    *,
+    maximize: bool = False,
+) -> None:
+    """`step` for a caller that has the addresses at hand.
+
+    Args:
+        dtype: Of all tensors.
+        sizes: The number of elements of each parameter.
+        addresses: The addresses of all θ, all g, all m, all v, and of all largest v (AMSGrad) or none, in bytes.
+        coefficients: The numbers of this step, as Python floats.
+        threads: At most so many threads share the work.
+        maximize: Climb the gradient instead of descending it.
+    """
     first, second = coefficients.first_decay, coefficients.second_decay
-    numbers_of_step = np.array(
-        [
+    first_forward, second_forward = first.beta >= 0.5, second.beta >= 0.5  # as in `rule.moving_average`
+    scalars = array(
+        _ARRAY_CODES[dtype],
+        (
             coefficients.step_size,
             coefficients.epsilon,
             coefficients.shrinkage,
             coefficients.penalty,
             -1.0 if maximize else 1.0,
-            first.beta >= 0.5,
-            first.complement if first.beta >= 0.5 else first.beta,
-            second.beta >= 0.5,
-            second.complement if second.beta >= 0.5 else second.beta,
-        ],
-        _NUMPY_TYPES[dtype],
+            first_forward,
+            first.complement if first_forward else first.beta,
+            second_forward,
+            second.complement if second_forward else second.beta,
+        ),
     )
-    count = len(parameters)
-    job = np.zeros(_HEADER + 6 * count + 1, np.int64)
-    columns = job[_HEADER : _HEADER + 5 * count].reshape(5, count)
-    lists = (parameters, gradients, first_moments, second_moments, max_second_moments)
-    for column, tensors in zip(columns, lists, strict=True):
-        if tensors is not None:
-            column[:] = [tensor.data_ptr() for tensor in tensors]
-    ends = job[_HEADER + 5 * count + 1 :]
-    np.cumsum([parameter.numel() for parameter in parameters], out=ends)
-    total = int(ends[-1])
+    count = len(sizes)
+    starts = list(accumulate(sizes, initial=0))
+    total = starts[-1]
     threads = max(1, min(threads, total // _SMALLEST_PIECE))
-    job[_TENSORS] = count
-    job[_PIECE] = min(-(-total // threads), _LARGEST_PIECE) if threads > 1 else max(total, 1)
-    job[_COEFFICIENTS] = numbers_of_step.ctypes.data
-    _run(_kernel(dtype, max_second_moments is not None), job.ctypes.data, threads)
+    piece = min(-(-total // threads), _LARGEST_PIECE) if threads > 1 else max(total, 1)
+    parameters, gradients, first_moments, second_moments, max_second_moments = addresses
+    job = array("q", (0, count, piece, scalars.buffer_info()[0]))
+    job.extend(chain(parameters, gradients, first_moments, second_moments, max_second_moments or (0,) * count, starts))
+    _run(_kernel(dtype, bool(max_second_moments)), job.buffer_info()[0], threads)
 
 
 def compile_kernels() -> None:
@@ -124,19 +161,7 @@ def compile_kernels() -> None:
             _kernel(dtype, amsgrad)
 
 
-def _is_plain(tensor: torch.Tensor) -> bool:
-    return type(tensor) in PLAIN_TYPES and tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg()
-
-
-def _dense_layout(tensor: torch.Tensor) -> torch.memory_format | None:
-    """The order in which the tensor fills its memory without a gap, or None."""
-    if tensor.is_contiguous():
-        return torch.contiguous_format
-    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim())
-    return layout if layout is not None and tensor.is_contiguous(memory_format=layout) else None
-
-
-# The kernel, compiled by Numba -----------------------------------------------------------------------------------------
+# The kernel, compiled by Numba ---------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -179,7 +204,7 @@ def _kernel(dtype: torch.dtype, amsgrad: bool) -> _Kernel:
     def kernel(job):
         tensors = job[_TENSORS]
         piece = job[_PIECE]
-        k = _pointer(job[_COEFFICIENTS], real)
+        k = _pointer(job[_COEFFICIENTS], real)  # pyright: ignore[reportCallIssue]
         step_size, epsilon, shrinkage, penalty, sign = k[0], k[1], k[2], k[3], k[4]
         first_forward, first_weight, second_forward, second_weight = k[5] != 0, k[6], k[7] != 0, k[8]
         table = numba.carray(job, _HEADER + 6 * tensors + 1)[_HEADER:]
@@ -231,7 +256,7 @@ def _kernel(dtype: torch.dtype, amsgrad: bool) -> _Kernel:
                 begin = stop
                 tensor += 1
 
-    compile_function = functools.partial(
+    compile_function: Any = functools.partial(
         numba.cfunc, types.void(types.CPointer(types.int64)), nopython=True, error_model="numpy"
     )
     try:
@@ -241,7 +266,7 @@ def _kernel(dtype: torch.dtype, amsgrad: bool) -> _Kernel:
     return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled.address), compiled.address, compiled)
 
 
-# Threads ---------------------------------------------------------------------------------------------------------------
+# Threads ------------------------------------------------------------------------------------------------------------
 
 
 def _run(kernel: _Kernel, job: int, threads: int) -> None:
