@@ -256,13 +256,12 @@ def _kernel(dtype: torch.dtype, amsgrad: bool) -> _Kernel:
                 begin = stop
                 tensor += 1
 
-    compile_function: Any = functools.partial(
-        numba.cfunc, types.void(types.CPointer(types.int64)), nopython=True, error_model="numpy"
-    )
+    compile_for: Any = numba.cfunc  # its type stub knows no options
+    options = {"sig": types.void(types.CPointer(types.int64)), "nopython": True, "error_model": "numpy"}
     try:
-        compiled = compile_function(cache=True)(kernel)
+        compiled = compile_for(**options, cache=True)(kernel)
     except Exception:  # the cache folder cannot be written or holds something else: that must not stop a training
-        compiled = compile_function(cache=False)(kernel)
+        compiled = compile_for(**options)(kernel)
     return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled.address), compiled.address, compiled)
 
 
