@@ -23,9 +23,10 @@ class Adam(keras.optimizers.Adam):
         v ← β₂·v + (1 − β₂)·g²
         θ ← θ − η · m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)
 
-    It differs from Keras's in two things. ε is added after bias correction, as in the paper; Keras adds it before, where
-    it weighs 32 times as much on the first step (`epsilon_hat=True` does as Keras does). And every dtype trains: moments
-    and arithmetic are float32 for float16 and bfloat16 variables, float64 for float64 ones, and a step is rounded once.
+    It differs from Keras's in two things. ε is added after bias correction, as in the paper; Keras adds it before,
+    where it weighs 32 times as much on the first step (`epsilon_hat=True` does as Keras does). And every dtype trains:
+    moments and arithmetic are float32 for float16 and bfloat16 variables, float64 for float64 ones, and a step is
+    rounded once.
 
     Args:
         learning_rate: η, a float >= 0, a `keras.optimizers.schedules.LearningRateSchedule` or a callable without
@@ -131,12 +132,16 @@ class Adam(keras.optimizers.Adam):
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable."""
         dtype = _arithmetic_dtype(variable)
+        coefficients = self._coefficients(learning_rate)
+        if not self._use_weight_decay(variable):
+            coefficients = coefficients._replace(shrinkage=0.0)
+        coefficients = coefficients._replace(
+            **{name: ops.cast(x, dtype) for name, x in coefficients._asdict().items() if ops.is_tensor(x)}
+        )
         index = self._get_variable_index(variable)
         slots = [self._momentums[index], self._velocities[index]]
         if self.amsgrad:
             slots.append(self._velocity_hats[index])
-        decays = self.weight_decay is not None and self._use_weight_decay(variable)
-        coefficients = self._coefficients(learning_rate, dtype, self.weight_decay if decays else 0.0)
         first, second, *maximum = (ops.cast(slot, dtype) for slot in slots)
         new = rule.update(
             ops.cast(variable, dtype),
@@ -153,25 +158,28 @@ class Adam(keras.optimizers.Adam):
                 moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), self.iterations + 1, ops)
             self.assign(slot, ops.cast(moment, slot.dtype))
 
-    def _coefficients(self, learning_rate: Any, dtype: str, weight_decay: Any) -> rule.Coefficients:
-        """The numbers of this step as `dtype`, computed in float64: a few scalars, so it costs nothing."""
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if keras.backend.backend() != "tensorflow":  # there each replica is given the learning rate alone
+            learning_rate = self._coefficients(learning_rate)
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _coefficients(self, learning_rate: Any) -> rule.Coefficients:
+        """The numbers of this step, in float64 (a few scalars, so it costs nothing) until a variable's dtype is known.
+
+        `learning_rate` may be the coefficients already: they are the same for all variables.
+        """
+        if isinstance(learning_rate, rule.Coefficients):
+            return learning_rate
         with _float64():
-            coefficients = rule.coefficients(
+            return rule.coefficients(
                 ops.cast(self.iterations, "float64") + 1.0,
                 ops.cast(learning_rate, "float64"),
                 _decay(self.beta_1),
                 _decay(self.beta_2),
                 self.epsilon,
-                weight_decay,
+                0.0 if self.weight_decay is None else self.weight_decay,
                 epsilon_hat=self.epsilon_hat,
                 xp=ops,
-            )
-            return coefficients._replace(
-                **{
-                    name: ops.cast(value, dtype)
-                    for name, value in coefficients._asdict().items()
-                    if ops.is_tensor(value)
-                }
             )
 
     def _apply_weight_decay(self, variables):

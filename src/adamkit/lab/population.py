@@ -1,0 +1,218 @@
+"""Many runs of one Keras model, trained side by side as one compiled program on JAX.
+
+A population has n members. Every array of theirs has a leading axis of n: weights, moments, the state of random seeds
+and of layers, and hyperparameters. What one member does with one batch is Keras's own `train_step`, a pure function on
+the JAX backend; here it is mapped over the members (`jax.vmap`) and run over the batches of an epoch (`jax.lax.scan`).
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from adamkit import rule
+from adamkit.keras import Adam
+
+Data = tuple[Any, Any, Any]  # x, y, sample weights: arrays (rows, …) or nested structures of them; None where absent
+Logs = dict[str, jax.Array]  # metric name: (n,) float32
+
+_HYPERPARAMETERS = ("beta_1", "beta_2", "epsilon", "weight_decay")
+
+
+class Members(NamedTuple):
+    """The state of n runs, in the order of the model's variables; each array (n, …)."""
+
+    trainable: list[jax.Array]
+    non_trainable: list[jax.Array]
+    optimizer: list[jax.Array]  # step count, learning rate, moments
+    hyperparameters: dict[str, Any]  # what Keras keeps in no variable; each (n,) float32
+
+
+def members_of(model: keras.Model, n: int = 1) -> Members:
+    """A population whose members all start as the model stands."""
+    members = Members(
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],
+        [v.value for v in model.optimizer.variables],
+        jax.tree.map(np.float32, _hyperparameters(_adam(model.optimizer))),
+    )
+    # Through NumPy: on the host a copy is cheaper than the compilation of small programs.
+    repeated = jax.tree.map(lambda value: np.broadcast_to(value, (n, *np.shape(value))), jax.device_get(members))
+    return jax.device_put(repeated)
+
+
+def write_back(members: Members, index: int, model: keras.Model) -> None:
+    """Give the model and its optimizer the state of one member."""
+    variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+    for group, arrays in zip(variables, members[:3], strict=True):
+        for variable, array in zip(group, arrays, strict=True):
+            variable.assign(np.asarray(array)[index])
+
+
+class Program:
+    """The compiled functions of one compiled model. They depend on its structure, loss and metrics, not its weights."""
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+        self._key = _structure(model)
+        model.reset_metrics()
+        self._metrics_at_start = [np.asarray(v.value) for v in model.metrics_variables]
+        # The last, smaller batch is a program of its own: it runs once an epoch, so it is compiled fast.
+        self._train_full = jax.jit(self._train_batches, donate_argnames="state")
+        self._train_last = jax.jit(self._train_batches, donate_argnames="state", compiler_options=_fast_compilation())
+        self._test = jax.jit(self._test_epoch, static_argnames="batch_size", compiler_options=_fast_compilation())
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "Program":
+        """The model's program; kept with the model, so that further runs compile nothing."""
+        program = getattr(model, "_adamkit_program", None)
+        if program is None or program._key != _structure(model):
+            program = model._adamkit_program = cls(model)
+        return program
+
+    def train_epoch(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> tuple[Members, Logs]:
+        """One epoch of every member.
+
+        Args:
+            members: The state at its start; its memory is taken for the result.
+            data: Rows on the device; shared by all members.
+            order: (rows,) int32, the order in which the rows are used.
+            batch_size: Rows a step; the last step has what is left.
+
+        Returns:
+            The state at its end, and the loss and metrics over the epoch.
+        """
+        full = len(order) // batch_size * batch_size
+        state = (*members[:3], self._metrics(len(members.optimizer[0])))
+        logs = {}
+        if full:
+            batches = order[:full].reshape(-1, batch_size)
+            state, logs = self._train_full(state, members.hyperparameters, data, batches)
+        if full < len(order):
+            state, logs = self._train_last(state, members.hyperparameters, data, order[None, full:])
+        return Members(*state[:3], members.hyperparameters), logs
+
+    def evaluate(self, members: Members, data: Data, batch_size: int) -> Logs:
+        """Loss and metrics of every member on `data`."""
+        return self._test(members, data, batch_size=batch_size)
+
+    def _train_batches(self, state: tuple, hyperparameters: dict, data: Data, batches: jax.Array) -> tuple[tuple, Logs]:
+        adam = _adam(self._model.optimizer)
+
+        def step(state, indices):
+            batch = jax.tree.map(lambda rows: rows[indices], data)
+            return jax.vmap(member_step, in_axes=(0, 0, None))(state, hyperparameters, batch)
+
+        def member_step(state, hyperparameters, batch):
+            with _given(adam, hyperparameters):
+                logs, state = self._model.train_step(state, batch)
+            return tuple(map(list, state)), self._own_logs(logs)
+
+        state, logs = _scan(step, state, batches)
+        return state, self._logs(state[3], logs)
+
+    def _test_epoch(self, members: Members, data: Data, batch_size: int) -> Logs:
+        def step(metrics, indices):
+            batch = jax.tree.map(lambda rows: rows[indices], data)
+            return jax.vmap(member_step, in_axes=(0, 0, 0, None))(
+                metrics, members.trainable, members.non_trainable, batch
+            )
+
+        def member_step(metrics, trainable, non_trainable, batch):
+            logs, (_, _, metrics) = self._model.test_step((trainable, non_trainable, metrics), batch)
+            return list(metrics), self._own_logs(logs)
+
+        rows = jax.tree.leaves(data)[0].shape[0]
+        order = jnp.arange(rows, dtype="int32")
+        full = rows // batch_size * batch_size
+        metrics, logs = self._metrics(len(members.optimizer[0])), {}
+        if full:
+            metrics, logs = _scan(step, metrics, order[:full].reshape(-1, batch_size))
+        if full < rows:
+            metrics, logs = _scan(step, metrics, order[None, full:])
+        return self._logs(metrics, logs)
+
+    def _metrics(self, n: int) -> list[Any]:
+        return [np.broadcast_to(value, (n, *value.shape)) for value in self._metrics_at_start]
+
+    def _own_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """What a `train_step` that the user wrote reports and no metric holds; Keras shows the last batch's."""
+        return {} if set(logs) == set(self._model.get_metrics_result()) else dict(logs)
+
+    def _logs(self, metrics: list[jax.Array], last_batch: Logs) -> Logs:
+        def result(values):
+            with keras.StatelessScope(state_mapping=zip(self._model.metrics_variables, values, strict=True)):
+                return self._model.get_metrics_result()
+
+        return last_batch or _flat(jax.vmap(result)(metrics))
+
+
+def _scan(step: Callable, state: Any, batches: jax.Array) -> tuple[Any, Any]:
+    """`step` over `batches`, one or more; also what it returned for the last."""
+    if len(batches) == 1:
+        return step(state, batches[0])
+    state, outputs = jax.lax.scan(step, state, batches)
+    return state, jax.tree.map(lambda values: values[-1], outputs)
+
+
+def _fast_compilation() -> dict[str, Any]:
+    """Options that halve the time to compile on the CPU, for programs whose own time does not count."""
+    if jax.default_backend() != "cpu":
+        return {}
+    options = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0, compiler_options=options)()
+    except jax.errors.JaxRuntimeError:  # another release of XLA, without one of them
+        return {}
+    return options
+
+
+def _flat(logs: dict[str, Any]) -> Logs:
+    """Metrics that report several numbers do so as a dictionary of their own."""
+    flat = {}
+    for name, value in logs.items():
+        flat.update(_flat(value) if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def _structure(model: keras.Model) -> tuple:
+    """Changes when the compiled functions no longer fit: after `compile`, or when layers are frozen or added."""
+    return (
+        model.optimizer,
+        model._compile_loss,
+        model._compile_metrics,
+        tuple(id(v) for v in model.trainable_variables),
+        tuple(id(v) for v in model.non_trainable_variables),
+    )
+
+
+def _adam(optimizer: Any) -> Adam | None:
+    """The optimizer whose hyperparameters can differ from member to member: Adam, also inside a loss scaler."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return optimizer if isinstance(optimizer, Adam) else None
+
+
+def _hyperparameters(adam: Adam | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in _HYPERPARAMETERS if adam is not None else ():
+        value = getattr(adam, name)
+        if value is not None:
+            values[name] = rule.Decay.of(value) if name.startswith("beta") else value
+    return values
+
+
+@contextlib.contextmanager
+def _given(adam: Adam | None, hyperparameters: dict[str, Any]) -> Iterator[None]:
+    """Adam with traced numbers for its hyperparameters, while its step is traced."""
+    own = {name: getattr(adam, name) for name in hyperparameters}
+    try:
+        for name, value in hyperparameters.items():
+            object.__setattr__(adam, name, value)  # not through Keras, which would track the tracers
+        yield
+    finally:
+        for name, value in own.items():
+            object.__setattr__(adam, name, value)
