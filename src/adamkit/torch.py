@@ -523,10 +523,11 @@ def _checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
     suffix = f" ({where})" if where else ""
     lr, betas, foreach, capturable = (options[name] for name in ("lr", "betas", "foreach", "capturable"))
     for name in ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "lazy"):
-        rule.check_flag(name, options[name])
+        if not isinstance(options[name], bool):
+            raise TypeError(f"{name} must be True or False. Received: {options[name]!r}{suffix}")
     for name in ("foreach", "fused"):
-        if options[name] is not None:
-            rule.check_flag(name, options[name])
+        if not isinstance(options[name], (bool, type(None))):
+            raise TypeError(f"{name} must be True, False or None. Received: {options[name]!r}{suffix}")
     if isinstance(lr, Tensor):
         if foreach and not capturable:
             raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True" + suffix)
