@@ -88,10 +88,11 @@ class Adam(keras.optimizers.Adam):
         moment_dtype: str = "float32",
         **kwargs: Any,
     ):
+        checked: Any = learning_rate
         if not callable(learning_rate):  # a schedule is callable
-            learning_rate = rule.check_number("learning_rate", _number(learning_rate))
+            checked = rule.check_number("learning_rate", _number(learning_rate))
         super().__init__(
-            learning_rate=learning_rate,
+            learning_rate=checked,
             beta_1=rule.check_number("beta_1", _number(beta_1), below=1),
             beta_2=rule.check_number("beta_2", _number(beta_2), below=1),
             epsilon=rule.check_number("epsilon", _number(epsilon)),
@@ -155,13 +156,17 @@ class Adam(keras.optimizers.Adam):
         self.assign(variable, ops.cast(new.parameter, variable.dtype))
         for slot, moment in zip(slots, new[1:], strict=False):
             if self.moment_dtype == "bfloat16":
-                moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), self.iterations + 1, ops)
+                moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), self._step(), ops)
             self.assign(slot, ops.cast(moment, slot.dtype))
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if keras.backend.backend() != "tensorflow":  # there each replica is given the learning rate alone
             learning_rate = self._coefficients(learning_rate)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _step(self) -> Any:
+        """The number t of the step in progress, from 1."""
+        return ops.add(self.iterations, 1)
 
     def _coefficients(self, learning_rate: Any) -> rule.Coefficients:
         """The numbers of this step, in float64 (a few scalars, so it costs nothing) until a variable's dtype is known.
@@ -172,7 +177,7 @@ class Adam(keras.optimizers.Adam):
             return learning_rate
         with _float64():
             return rule.coefficients(
-                ops.cast(self.iterations, "float64") + 1.0,
+                ops.cast(self._step(), "float64"),
                 ops.cast(learning_rate, "float64"),
                 _decay(self.beta_1),
                 _decay(self.beta_2),
@@ -193,7 +198,7 @@ class Adam(keras.optimizers.Adam):
                 average.assign(average + weight * (value - average))
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        if all(v.dtype not in _NARROW for v in map(_keras_dtype, trainable_variables)):
+        if not any(_keras_dtype(variable) in _NARROW for variable in trainable_variables):
             super()._overwrite_model_variables_with_average_value(trainable_variables)
             return
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):

@@ -23,10 +23,10 @@ def check_format(name: str, value: Any) -> str:
 def round_to_bfloat16(moment: Array, step: Scalar, ops: Any) -> Array:
     """A float32 moment, rounded to the numbers that bfloat16 has, up or down in turn.
 
-    Rounding to the nearest would freeze v: one step changes it by (1 - β₂) = 0.1 %, and neighbours in bfloat16 are 0.4 to
-    0.8 % apart. So a value a quarter of the way between two neighbours is rounded up on a quarter of the steps: before
-    it is cut off, the fraction gets an offset that goes through [0, 1) by the golden ratio, whose running means come
-    closer to the true mean than those of random numbers do (Weyl's sequence), and which needs no random state.
+    Rounding to the nearest would freeze v: one step changes it by (1 - β₂) = 0.1 %, and neighbours in bfloat16 are 0.4
+    to 0.8 % apart. So a value a quarter of the way between two neighbours is rounded up on a quarter of the steps:
+    before it is cut off, the fraction gets an offset that goes through [0, 1) by the golden ratio (Weyl's sequence).
+    Its running means come closer to the true mean than those of random numbers do, and it needs no random state.
 
     Args:
         moment: (…,) float32.

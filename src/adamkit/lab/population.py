@@ -94,7 +94,7 @@ class Program:
             state, logs = self._train_full(state, members.hyperparameters, data, batches)
         if full < len(order):
             state, logs = self._train_last(state, members.hyperparameters, data, order[None, full:])
-        return Members(*state[:3], members.hyperparameters), logs
+        return members._replace(trainable=state[0], non_trainable=state[1], optimizer=state[2]), logs
 
     def evaluate(self, members: Members, data: Data, batch_size: int) -> Logs:
         """Loss and metrics of every member on `data`."""

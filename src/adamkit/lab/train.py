@@ -187,7 +187,7 @@ def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle
             logs = logs or {}
             validation_logs = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
             run.record({k: v for k, v in logs.items() if not k.startswith("val_")}, validation_logs)
-            self.model.stop_training = run.interrupted
+            model.stop_training = run.interrupted
 
     x, y, sample_weight = data
     model.fit(
@@ -224,10 +224,10 @@ def _ctrl_c_ends_after_the_epoch(run: _Run) -> Iterator[None]:
 def _arrays(name: str, data: Any) -> Any:
     """The data as NumPy arrays of equal length; other floats than `floatx` become `floatx`, as in Keras."""
 
-    def array(values):
+    def array(values: Any) -> np.ndarray | None:
         if values is None:
             return None
-        values = values.to_numpy() if hasattr(values, "to_numpy") else keras.ops.convert_to_numpy(values)
+        values = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else keras.ops.convert_to_numpy(values))
         if values.ndim == 0 or values.dtype == object:
             raise ValueError(f"{name} must be arrays of numbers (rows, …). Received: {values.dtype} {values.shape}")
         is_float = "float" in values.dtype.name
