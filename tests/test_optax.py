@@ -107,6 +107,13 @@ def test_step_is_a_pure_function_that_maps_over_learning_rates():
     np.testing.assert_allclose(jax.vmap(step)(rates)[1], step(0.01), rtol=1e-6)
 
 
+def test_a_compiled_step_can_write_into_the_state():
+    x, gradients = draw(8, 1)
+    optimizer = adam(0.1)
+    step = jax.jit(lambda state, gradient: optimizer.update(gradient, state)[1], donate_argnums=0)
+    assert step(optimizer.init(x), gradients[0]).count == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [

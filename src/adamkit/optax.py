@@ -65,8 +65,10 @@ def adam(
         raise ValueError(f"moment_dtype must be {accepted}. Received: moment_dtype={moment_dtype!r}")
 
     def init(params: optax.Params) -> optax.ScaleByAdamState:
-        zeros = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), _arithmetic_dtype(x)), params)
-        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu=zeros, nu=zeros)
+        def zeros() -> Any:  # an array for each moment, so that a compiled step can be given both to write into
+            return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), _arithmetic_dtype(x)), params)
+
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu=zeros(), nu=zeros())
 
     def update(
         updates: optax.Updates, state: optax.ScaleByAdamState, params: optax.Params | None = None
