@@ -2,8 +2,8 @@
 
     python -m benchmarks.step [--quick]
 
-Each framework runs in a process of its own, together with PyTorch's fused Adam, which every ratio is taken against. In
-a process the contenders of one size take turns, so that a slow second hits all of them; given are medians.
+Each framework runs in a process of its own, so that no thread pool stands in another's way. In a process the contenders
+of one size take turns, so that a slow second hits all of them; given are medians. Ratios are to PyTorch's fused Adam.
 """
 
 import argparse
@@ -61,6 +61,9 @@ def main(argv: list[str] | None = None) -> None:
         answer = _run_worker(worker, options.quick)
         report["rows"] += answer["rows"]
         report["left_out"] |= answer["left_out"]
+    fused = {row["size"]: row["milliseconds"] for row in report["rows"] if row["optimizer"] == FUSED}
+    for row in report["rows"]:
+        row["ratio_to_fused"] = row["milliseconds"] / fused[row["size"]]
     Console(width=150).print(_table(report))
     for name, reason in report["left_out"].items():
         print(f"left out: {name}: {reason}")
@@ -95,14 +98,13 @@ def _work(worker: str, quick: bool) -> dict:
     rows, left_out = [], {}
     for size in QUICK_SIZES if quick else SIZES:
         tensors = _Tensors(SIZES[size])
-        contenders = [Contender(FUSED, _torch_step(tensors, fused=True))]
-        contenders += WORKERS[worker](tensors, left_out)
+        contenders = WORKERS[worker](tensors, left_out)
         inner = max(1, min(50, 2_000_000 // tensors.count // len(tensors.shapes)))
         contenders.append(Contender("in-place pass", tensors.pass_in_place))
         times = _interleaved(contenders, inner, repetitions=3 if quick else 9)
         bandwidth = 32 * tensors.count / times["in-place pass"]
         for name, seconds in times.items():
-            if name == "in-place pass" or (name == FUSED and worker != "torch"):
+            if name == "in-place pass":
                 continue
             moved = BYTES_PER_PARAMETER * tensors.count / seconds
             rows.append(
@@ -114,7 +116,6 @@ def _work(worker: str, quick: bool) -> dict:
                     "nanoseconds_a_parameter": seconds * 1e9 / tensors.count,
                     "gigabytes_a_second": moved / 1e9,
                     "share_of_in_place_bandwidth": moved / bandwidth,
-                    "ratio_to_fused": seconds / times[FUSED],
                 }
             )
     return {"rows": rows, "left_out": left_out}
@@ -166,6 +167,7 @@ def _torch(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
     import adamkit.torch
 
     contenders = [
+        Contender(FUSED, _torch_step(tensors, fused=True)),
         Contender("adamkit.torch.Adam", adamkit.torch.Adam(tensors.parameters).step),
         Contender("torch.optim.Adam (default)", _torch_step(tensors)),
         Contender("torch.optim.Adam (foreach)", _torch_step(tensors, foreach=True)),
