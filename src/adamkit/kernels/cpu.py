@@ -18,26 +18,23 @@ import threading
 from array import array
 from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
-import numba
-import numpy as np
 import torch
-from numba import types
-from numba.extending import intrinsic
 
 from adamkit import rule
+from adamkit.kernels import machine_code
+from adamkit.kernels.machine_code import Kernel
 
-_ELEMENT_TYPES = {torch.float32: types.float32, torch.float64: types.float64}
-_ARRAY_CODES = {torch.float32: "f", torch.float64: "d"}
-_NUMPY_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
+_ELEMENTS = {torch.float32: ("float32", "f"), torch.float64: ("float64", "d")}  # NumPy's name, `array`'s code
 PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 _SMALLEST_PIECE = 16 * 1024  # elements: below it, waking a thread costs more than it saves
 _LARGEST_PIECE = 128 * 1024  # elements: small enough that a thread that is held up delays the others little
 
 # A job is one array of int64: this header, then the addresses of all θ, all g, all m, all v, all largest v (AMSGrad),
 # then where each tensor begins in the range of all elements, and where the range ends.
-_NEXT_PIECE, _TENSORS, _PIECE, _COEFFICIENTS, _HEADER = range(5)
+NEXT_PIECE, TENSORS, PIECE, COEFFICIENTS, HEADER = range(5)
 
 
 def applies(parameter: torch.Tensor, *others: torch.Tensor) -> bool:
@@ -50,7 +47,7 @@ def applies(parameter: torch.Tensor, *others: torch.Tensor) -> bool:
     if type(parameter) not in PLAIN_TYPES or not parameter.is_cpu or parameter.layout is not torch.strided:
         return False
     dtype, size = parameter.dtype, parameter.numel()
-    if dtype not in _ELEMENT_TYPES or parameter.is_neg():
+    if dtype not in _ELEMENTS or parameter.is_neg():
         return False
     layout = torch.contiguous_format
     if not parameter.is_contiguous():
@@ -130,7 +127,7 @@ def step_at(
     first, second = coefficients.first_decay, coefficients.second_decay
     first_forward, second_forward = first.beta >= 0.5, second.beta >= 0.5  # as in `rule.moving_average`
     scalars = array(
-        _ARRAY_CODES[dtype],
+        _ELEMENTS[dtype][1],
         (
             coefficients.step_size,
             coefficients.epsilon,
@@ -154,121 +151,31 @@ def step_at(
     _run(_kernel(dtype, bool(max_second_moments)), job.buffer_info()[0], threads)
 
 
+@functools.cache
+def _kernel(dtype: torch.dtype, amsgrad: bool) -> Kernel:
+    """The compiled kernel for one element type, with or without AMSGrad."""
+
+    def build() -> Any:
+        from adamkit.kernels import cpu_source  # and with it Numba, which a process that finds the kernel does not need
+
+        return cpu_source.build(_ELEMENTS[dtype][0], amsgrad)
+
+    name = f"adam-{_ELEMENTS[dtype][0]}{'-amsgrad' if amsgrad else ''}"
+    here = Path(__file__)
+    return machine_code.kernel(name, [here, here.with_name("cpu_source.py")], build)
+
+
 def compile_kernels() -> None:
     """Compile all kernels now, or load them from the disk cache, rather than in the first step that needs them."""
-    for dtype in _ELEMENT_TYPES:
+    for dtype in _ELEMENTS:
         for amsgrad in (False, True):
             _kernel(dtype, amsgrad)
-
-
-# The kernel, compiled by Numba ---------------------------------------------------------------------------------------
-
-
-@intrinsic
-def _pointer(typing_context: Any, address: Any, element_type: Any) -> Any:
-    """The int64 `address` as a pointer to elements of a type."""
-    pointer = types.CPointer(element_type.dtype)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.int64, element_type), generate
-
-
-@intrinsic
-def _take_ticket(typing_context: Any, counter: Any) -> Any:
-    """The number at `counter`, which is then one more: no two threads get the same."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        one = context.get_constant(types.int64, 1)
-        return builder.atomic_rmw("add", arguments[0], one, "monotonic")
-
-    return types.int64(types.CPointer(types.int64)), generate
-
-
-class _Kernel(NamedTuple):
-    """A compiled C function of one pointer to a job."""
-
-    call: Callable[[int], None]  # releases the interpreter lock
-    address: int
-    code: Any  # keeps the machine code in memory
-
-
-@functools.cache
-def _kernel(dtype: torch.dtype, amsgrad: bool) -> _Kernel:
-    """The kernel for one element type, with or without AMSGrad."""
-    real = _ELEMENT_TYPES[dtype]
-    item_size = dtype.itemsize
-    infinity = _NUMPY_TYPES[dtype](np.inf)
-
-    def kernel(job):
-        tensors = job[_TENSORS]
-        piece = job[_PIECE]
-        k = _pointer(job[_COEFFICIENTS], real)  # pyright: ignore[reportCallIssue]
-        step_size, epsilon, shrinkage, penalty, sign = k[0], k[1], k[2], k[3], k[4]
-        first_forward, first_weight, second_forward, second_weight = k[5] != 0, k[6], k[7] != 0, k[8]
-        table = numba.carray(job, _HEADER + 6 * tensors + 1)[_HEADER:]
-        ends = table[5 * tensors + 1 :]
-        total = ends[tensors - 1]
-        while True:
-            begin = _take_ticket(job) * piece
-            if begin >= total:
-                return
-            end = min(begin + piece, total)
-            tensor = np.searchsorted(ends, begin, side="right")
-            while begin < end:
-                stop = min(end, ends[tensor])
-                offset = (begin - table[5 * tensors + tensor]) * item_size
-                parameter = _pointer(table[tensor] + offset, real)
-                gradient = _pointer(table[tensors + tensor] + offset, real)
-                first_moment = _pointer(table[2 * tensors + tensor] + offset, real)
-                second_moment = _pointer(table[3 * tensors + tensor] + offset, real)
-                max_second_moment = _pointer(table[4 * tensors + tensor] + offset, real)
-                for i in range(stop - begin):
-                    theta = parameter[i]
-                    g = sign * gradient[i]
-                    if penalty != 0:
-                        g = g + penalty * theta
-                    m = first_moment[i]
-                    difference = g - m
-                    m = m + first_weight * difference if first_forward else g - first_weight * difference
-                    square = g * g
-                    v = second_moment[i]
-                    difference = square - v
-                    if v == infinity:
-                        v = v + square  # stays infinite, or NaN, as β₂·v + (1 - β₂)·g² does
-                    elif second_forward:
-                        v = v + second_weight * difference
-                    else:
-                        v = square - second_weight * difference
-                    first_moment[i] = m
-                    second_moment[i] = v
-                    if amsgrad:
-                        largest = max_second_moment[i]
-                        if v > largest or v != v:
-                            largest = v
-                        max_second_moment[i] = largest
-                        v = largest
-                    change = step_size * m / (np.sqrt(v) + epsilon)
-                    if shrinkage != 0:
-                        change = change + shrinkage * theta
-                    parameter[i] = theta - change
-                begin = stop
-                tensor += 1
-
-    compile_for: Any = numba.cfunc  # its type stub knows no options
-    options = {"sig": types.void(types.CPointer(types.int64)), "nopython": True, "error_model": "numpy"}
-    try:
-        compiled = compile_for(**options, cache=True)(kernel)
-    except Exception:  # the cache folder cannot be written or holds something else: that must not stop a training
-        compiled = compile_for(**options)(kernel)
-    return _Kernel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled.address), compiled.address, compiled)
 
 
 # Threads ------------------------------------------------------------------------------------------------------------
 
 
-def _run(kernel: _Kernel, job: int, threads: int) -> None:
+def _run(kernel: Kernel, job: int, threads: int) -> None:
     """Let so many threads work on the job, this one among them."""
     if threads == 1:
         kernel.call(job)
@@ -296,7 +203,7 @@ _waiting: list[queue.SimpleQueue] = []  # the job queues of the Python threads t
 _forked = False
 
 
-def _run_on_python_threads(kernel: _Kernel, job: int, threads: int) -> None:
+def _run_on_python_threads(kernel: Kernel, job: int, threads: int) -> None:
     done: queue.SimpleQueue = queue.SimpleQueue()
     helpers = [_helper() for _ in range(threads - 1)]
     for helper in helpers:

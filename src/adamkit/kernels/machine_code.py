@@ -1,0 +1,173 @@
+"""Numba functions as C functions, kept on disk as machine code.
+
+Numba's own disk cache needs all of Numba loaded before it can be read, which costs half a second in each process. What
+is kept here is the object file of a function that refers to nothing but itself: a process that finds it loads it
+through llvmlite alone, in milliseconds.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import importlib.metadata
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_ENTRY = "adamkit_kernel"
+_HARMLESS = {"sqrt", "sqrtf"}  # what an object file may refer to: the C library's, which every process has
+
+
+class Kernel(NamedTuple):
+    """A compiled C function of one pointer."""
+
+    call: Callable[[int], None]  # releases the interpreter lock
+    address: int
+    code: Any  # keeps the machine code in memory
+
+
+def kernel(name: str, sources: list[Path], build: Callable[[], Any]) -> Kernel:
+    """The compiled function of that name: from disk, or compiled now and, where possible, kept on disk.
+
+    Args:
+        name: Of the function; part of a file name.
+        sources: The files that define it; a change in one of them makes what is on disk stale.
+        build: Returns the Python function for Numba: of one argument, a pointer to int64, which it may read and write.
+    """
+    folders = _folders()
+    file_name = f"{name}-{_fingerprint(sources)}.o"
+    for folder in folders:
+        # A file that cannot be read, or is none of ours, is as good as none.
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            return _load(_unsealed((folder / file_name).read_bytes()))
+    function = build()
+    try:
+        machine_code, keep = _compile(function)
+        loaded = _load(machine_code)
+    except Exception:  # another LLVM may know another intermediate language: Numba's own way is slower but always works
+        return _compiled_by_numba(function)
+    for folder in folders if keep else ():
+        with contextlib.suppress(OSError):
+            _write(folder / file_name, _sealed(machine_code))
+            break
+    return loaded
+
+
+def _compile(function: Any) -> tuple[bytes, bool]:
+    """The function as an object file, and whether another process can use that."""
+    import llvmlite.binding as llvm
+    import numba
+
+    compile_for: Any = numba.njit  # its type stub knows not all options
+    compiled = compile_for(
+        "void(CPointer(int64))", error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )(function)
+    (overload,) = compiled.overloads.values()
+    native = overload.fndesc.llvm_func_name
+    # Numba's calling convention has two more pointers, for a result and an exception; there is neither.
+    module = llvm.parse_assembly(
+        f"""
+        declare i32 @"{native}"(ptr, ptr, ptr)
+        define void @{_ENTRY}(ptr %job) {{
+            %result = alloca ptr
+            %exception = alloca ptr
+            %status = call i32 @"{native}"(ptr %result, ptr %exception, ptr %job)
+            ret void
+        }}
+        """
+    )
+    module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
+    module.verify()
+    outside = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    return _target_machine().emit_object(module), outside <= _HARMLESS
+
+
+def _load(machine_code: bytes) -> Kernel:
+    import llvmlite.binding as llvm
+
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(machine_code))
+    engine.finalize_object()
+    address = engine.get_function_address(_ENTRY)
+    if not address:
+        raise ValueError(f"the object file has no function {_ENTRY}")
+    return Kernel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address), address, engine)
+
+
+def _compiled_by_numba(function: Any) -> Kernel:
+    import numba
+
+    compile_for: Any = numba.cfunc
+    compiled = compile_for("void(CPointer(int64))", error_model="numpy")(function)
+    return Kernel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled.address), compiled.address, compiled)
+
+
+def _target_machine() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
+    )
+
+
+# On disk -------------------------------------------------------------------------------------------------------------
+
+
+def _folders() -> list[Path]:
+    """Where object files are kept, in the order in which the places are tried."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return [Path(chosen)]
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # unlike Path.home(), never raises
+    per_user = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": str(home / "Library" / "Caches")}.get(
+        sys.platform, os.environ.get("XDG_CACHE_HOME")
+    )
+    return [Path(__file__).parent / "__pycache__", Path(per_user or home / ".cache") / "adamkit"]
+
+
+def _fingerprint(sources: list[Path]) -> str:
+    """Changes with everything that the machine code depends on."""
+    import llvmlite.binding as llvm
+
+    digest = hashlib.sha256()
+    for part in (
+        *(importlib.metadata.version(package) for package in ("numba", "llvmlite")),
+        llvm.get_process_triple(),
+        llvm.get_host_cpu_name(),
+        llvm.get_host_cpu_features().flatten(),
+    ):
+        digest.update(part.encode() + b"\0")
+    for source in (*sources, Path(__file__)):
+        with contextlib.suppress(OSError):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _sealed(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest() + content
+
+
+def _unsealed(sealed: bytes) -> bytes:
+    """The content, if it is whole."""
+    checksum, content = sealed[:32], sealed[32:]
+    if hashlib.sha256(content).digest() != checksum:
+        raise ValueError("the file is damaged")
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing, also when several processes write the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)  # another user may run what one user has installed
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
