@@ -91,24 +91,25 @@ class Adam(keras.optimizers.Adam):
         checked: Any = learning_rate
         if not callable(learning_rate):  # a schedule is callable
             checked = rule.check_number("learning_rate", _number(learning_rate))
-        super().__init__(
-            learning_rate=checked,
-            beta_1=rule.check_number("beta_1", _number(beta_1), below=1),
-            beta_2=rule.check_number("beta_2", _number(beta_2), below=1),
-            epsilon=rule.check_number("epsilon", _number(epsilon)),
-            amsgrad=rule.check_flag("amsgrad", amsgrad),
-            weight_decay=None if weight_decay is None else rule.check_number("weight_decay", _number(weight_decay)),
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            global_clipnorm=global_clipnorm,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            loss_scale_factor=loss_scale_factor,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            name=name,
-            **kwargs,
-        )
+        with _learning_rate_in_float32():
+            super().__init__(
+                learning_rate=checked,
+                beta_1=rule.check_number("beta_1", _number(beta_1), below=1),
+                beta_2=rule.check_number("beta_2", _number(beta_2), below=1),
+                epsilon=rule.check_number("epsilon", _number(epsilon)),
+                amsgrad=rule.check_flag("amsgrad", amsgrad),
+                weight_decay=None if weight_decay is None else rule.check_number("weight_decay", _number(weight_decay)),
+                clipnorm=clipnorm,
+                clipvalue=clipvalue,
+                global_clipnorm=global_clipnorm,
+                use_ema=use_ema,
+                ema_momentum=ema_momentum,
+                ema_overwrite_frequency=ema_overwrite_frequency,
+                loss_scale_factor=loss_scale_factor,
+                gradient_accumulation_steps=gradient_accumulation_steps,
+                name=name,
+                **kwargs,
+            )
         self.epsilon_hat = rule.check_flag("epsilon_hat", epsilon_hat)
         self.moment_dtype = moments.check_format("moment_dtype", moment_dtype)
 
@@ -293,6 +294,18 @@ def _decay(beta: Any) -> rule.Decay:
 def _number(value: Any) -> Any:
     """A 0-d tensor as a Python float, as Keras takes them; anything else as it is."""
     return float(value) if ops.is_tensor(value) and len(value.shape) == 0 else value
+
+
+@contextlib.contextmanager
+def _learning_rate_in_float32() -> Iterator[None]:
+    """Keras makes the variable in `floatx`, where 0.001 is 0.00099945 in bfloat16, and 1e-8 is 0 in float16."""
+    floatx = keras.config.floatx()
+    try:
+        if floatx in _NARROW:
+            keras.config.set_floatx("float32")
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
 
 
 @contextlib.contextmanager

@@ -115,8 +115,8 @@ def update(
 def moving_average(average: Array, value: Array, decay: Decay, xp: Any) -> Array:
     """β·average + (1 - β)·value, with one rounding of the size of the result.
 
-    It goes from the end that has the larger weight, so that only the small correction is rounded twice, and β itself is
-    never rounded: with a float32 β₂ = 0.999 the mean of a constant would settle 1.3e-5 off.
+    It goes from the end that has the larger weight, so that only the small correction is rounded twice, and β itself
+    is not rounded to the array's dtype.
     """
     difference = value - average
     if isinstance(decay.beta, float):

@@ -1,0 +1,140 @@
+"""The rule and its use on NumPy arrays, held to the oracle."""
+
+import doctest
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import adamkit
+from adamkit import functional, rule
+from tests import reference
+
+rates = st.floats(0, 1, exclude_max=True, allow_subnormal=False)
+
+
+@given(st.integers(1, 10**9), st.floats(0.0, 1 - 1e-9, allow_subnormal=False))
+def test_bias_correction_loses_no_digit_at_any_step(step, beta):
+    exact = 1 - mpmath.mpf(beta) ** step
+    assert rule.bias_correction(step, rule.Decay.of(beta)) == pytest.approx(float(exact), rel=2e-15, abs=0)
+
+
+@given(st.floats(-1e3, 1e3, width=32), st.floats(-1e3, 1e3, width=32), rates)
+def test_moving_average_lies_between_its_ends_and_is_right_to_rounding(average, value, beta):
+    average, value = np.float32(average), np.float32(value)
+    result = rule.moving_average(average, value, rule.Decay.of(beta), np)
+    exact = beta * float(average) + (1 - beta) * float(value)
+    assert abs(float(result) - exact) <= 2 * np.spacing(max(abs(average), abs(value)))
+    traced = rule.Decay(*map(np.float32, rule.Decay.of(beta)))
+    assert abs(float(rule.moving_average(average, value, traced, np)) - exact) <= 4 * np.spacing(
+        max(abs(average), abs(value))
+    )
+
+
+options = st.fixed_dictionaries(
+    {
+        "learning_rate": st.sampled_from([0.0, 1e-4, 0.01, 1.0]),
+        "beta_1": st.sampled_from([0.0, 0.3, 0.9, 0.99]),
+        "beta_2": st.sampled_from([0.0, 0.5, 0.99, 0.999, 0.99999]),
+        "epsilon": st.sampled_from([1e-12, 1e-8, 1e-3]),
+        "weight_decay": st.sampled_from([0.0, 0.01]),
+        "decoupled": st.booleans(),
+        "epsilon_hat": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(options, st.booleans(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**32 - 1))
+def test_steps_follow_the_oracle(options, amsgrad, dtype, seed):
+    rng = np.random.default_rng(seed)
+    theta = rng.normal(size=5).astype(dtype)
+    gradients = (rng.normal(size=(12, 5)) * 10 ** rng.uniform(-3, 3, (12, 5))).astype(dtype)
+    expected = reference.run(theta, gradients, amsgrad=amsgrad, **options)
+    state = adamkit.init(theta, amsgrad=amsgrad)
+    for gradient, exact in zip(gradients, expected, strict=True):
+        theta, state = adamkit.step(theta, gradient, state, **options)
+        np.testing.assert_allclose(theta, exact.theta, rtol=200 * np.finfo(dtype).eps, atol=200 * np.finfo(dtype).eps)
+    assert state.step == 12
+    assert theta.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_each_step_is_within_4_ulp_of_the_exact_one(dtype):
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=40).astype(dtype)
+    state = adamkit.init(theta)
+    for _ in range(300):
+        gradient = (rng.normal(size=40) * 10 ** rng.uniform(-12, 6, 40)).astype(dtype)
+        m, v = (reference.number(moment, exact=True) for moment in (state.first_moment, state.second_moment))
+        before = reference.State(reference.number(theta, exact=True), m, v, v, state.step)
+        exact = reference.step(before, gradient, exact=True).theta
+        size = np.maximum(np.abs(theta), np.abs(exact - before.theta).astype(dtype))
+        theta, state = adamkit.step(theta, gradient, state)
+        assert reference.ulps(theta, exact, size, dtype) <= 4
+
+
+def test_first_step_has_the_size_of_the_learning_rate_for_any_gradient():
+    gradient = np.array([1e-3, -1.0, 1e6])
+    theta, _ = adamkit.step(np.zeros(3), gradient, adamkit.init(np.zeros(3)), learning_rate=0.01, epsilon=0.0)
+    np.testing.assert_allclose(theta, -0.01 * np.sign(gradient), rtol=1e-12)
+
+
+def test_epsilon_hat_weighs_32_times_as_much_on_the_first_step():
+    paper = rule.coefficients(1, 1.0, rule.Decay.of(0.9), rule.Decay.of(0.999), 1e-7)
+    keras = rule.coefficients(1, 1.0, rule.Decay.of(0.9), rule.Decay.of(0.999), 1e-7, epsilon_hat=True)
+    assert keras.epsilon / paper.epsilon == pytest.approx(1 / math.sqrt(0.001))
+
+
+def test_nan_and_infinite_gradients_show_and_harm_no_neighbour():
+    theta = np.ones(3, np.float32)
+    with np.errstate(invalid="ignore"):
+        theta, _ = adamkit.step(theta, np.float32([np.nan, np.inf, 1]), adamkit.init(theta))
+    assert np.isnan(theta[:2]).all()
+    assert theta[2] == pytest.approx(0.999)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "accepted"),
+    [
+        ("learning_rate", -0.1, ValueError, "a finite number >= 0"),
+        ("learning_rate", math.inf, ValueError, "a finite number >= 0"),
+        ("learning_rate", math.nan, ValueError, "a finite number >= 0"),
+        ("learning_rate", "0.1", TypeError, "a finite number >= 0"),
+        ("beta_1", 1.0, ValueError, "< 1"),
+        ("beta_1", True, TypeError, "< 1"),
+        ("beta_2", -0.5, ValueError, "< 1"),
+        ("epsilon", -1e-8, ValueError, "a finite number >= 0"),
+        ("weight_decay", None, TypeError, "a finite number >= 0"),
+        ("decoupled", 1, TypeError, "True or False"),
+        ("epsilon_hat", "yes", TypeError, "True or False"),
+    ],
+)
+def test_bad_hyperparameters_are_named_with_what_is_accepted(name, value, error, accepted):
+    with pytest.raises(error, match=f"{name} must be .*{accepted}.*{name}="):
+        adamkit.step(np.ones(2), np.ones(2), adamkit.init(np.ones(2)), **{name: value})
+
+
+def test_bad_arrays_are_named():
+    with pytest.raises(TypeError, match="parameter must be an array of floating-point numbers"):
+        adamkit.init(np.array([1, 2]))
+    with pytest.raises(ValueError, match="gradient must have the parameter's shape"):
+        adamkit.step(np.ones(2), np.ones(3), adamkit.init(np.ones(2)))
+    with pytest.raises(TypeError, match="amsgrad must be True or False"):
+        adamkit.init(np.ones(2), amsgrad=1)
+
+
+def test_the_arguments_are_left_as_they_are():
+    theta, gradient = np.ones(3), np.ones(3)
+    state = adamkit.init(theta)
+    adamkit.step(theta, gradient, state)
+    assert (theta == 1).all()
+    assert (gradient == 1).all()
+    assert (state.first_moment == 0).all()
+
+
+def test_the_example_in_the_docstring_runs():
+    assert doctest.testmod(functional).failed == 0
