@@ -1,0 +1,47 @@
+"""Each example runs as a user would run it: as a script, in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str, backend: str = "jax") -> str:
+    """What the example prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
+def test_keras_quickstart_trains_for_50_epochs_on_every_backend(backend):
+    pytest.importorskip(backend)
+    printed = run("keras_quickstart.py", backend)
+    assert "Epoch 50/50" in printed
+    losses = [float(loss) for loss in re.findall(r"loss: (\d\.\d+)(?=\n|\s*$)", printed)]
+    assert losses[-1] < losses[0]
+
+
+def test_numpy_adam_finds_the_line():
+    printed = run("numpy_adam.py")
+    slope, intercept = map(float, re.findall(r"-?\d+\.\d+", printed))
+    assert slope == pytest.approx(3, abs=0.1)
+    assert intercept == pytest.approx(-0.5, abs=0.1)
+
+
+@pytest.mark.slow
+def test_lab_train_reads_digits():
+    printed = run("lab_train.py")
+    assert float(printed.split()[-1]) > 0.9
