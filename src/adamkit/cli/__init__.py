@@ -1,10 +1,15 @@
 """The command `adamkit`. Each command has a file of its own; frameworks are imported when a command runs."""
 
+import contextlib
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from typing import Annotated, NoReturn
 
 import typer
 
+from adamkit import __version__
 from adamkit.cli.train import train
 
 app = typer.Typer(
@@ -17,22 +22,36 @@ app = typer.Typer(
 app.command()(train)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"adamkit {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Keeps `train` a command by name while it is the only one."""
 
 
 def main() -> None:
     """Run the command line: exit code 0, or 2 for wrong input, 1 for a failure of the machine, 130 for Ctrl-C."""
+    _make_streams_writable()
     try:
-        sys.exit(app(standalone_mode=False))
+        with _ending_like_ctrl_c():
+            code = app(standalone_mode=False)
+            sys.stdout.flush()
+        sys.exit(code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
-    except OSError as error:
-        _fail(str(error), 1)
+    except (OSError, MemoryError) as error:
+        _fail(_described(error), 1)
     except Exception as error:
         from adamkit.lab.errors import InputError
 
@@ -44,6 +63,49 @@ def main() -> None:
         raise
 
 
-def _fail(message: str, code: int) -> None:
-    print("adamkit: " + " ".join(message.split()), file=sys.stderr)
+def _fail(message: str, code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+    if message:  # Typer's is empty where it has shown the help
+        print("adamkit: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(code)
+
+
+def _described(error: OSError | MemoryError) -> str:
+    """The message without Python's "[Errno 28]"."""
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}" if str(error) else "out of memory"
+    if error.strerror is None:
+        return str(error)
+    return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+
+
+@contextlib.contextmanager
+def _ending_like_ctrl_c() -> Iterator[None]:
+    """A request to end (SIGTERM) and a closed terminal (SIGHUP) do what Ctrl-C does, unless they are ignored."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _make_streams_writable() -> None:
+    """Streams that are closed go nowhere; in a locale without η it becomes a question mark."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere, so that Python does not fail on it at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,8 +1,10 @@
 """`adamkit train`: train a model with Adam and show loss and accuracy after each epoch."""
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,7 +31,9 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="mlp, logistic, cnn, a .keras file, module:function or file.py:function.", rich_help_panel=_MODEL
+            help="mlp, logistic, cnn, a .keras file, module:function or file.py:function. Of a .keras file the layers "
+            "and weights are taken; its loss is not, and Adam starts anew.",
+            rich_help_panel=_MODEL,
         ),
     ] = "mlp",
     loss: Annotated[
@@ -83,14 +87,20 @@ def train(
         Path | None, typer.Option(help="The run's folder. Default: a new one in runs/.", rich_help_panel=_OUTPUT)
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON an epoch, and nothing else.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option(
+            "--json", help="Print one line of JSON an epoch; all else goes to standard error.", rich_help_panel=_OUTPUT
+        ),
     ] = False,
 ) -> None:
     """Train a model with Adam and show loss and accuracy after each epoch.
 
     Without options: the example, 1000 rows of random features with random labels and a network of one hidden layer.
+
+    Ctrl-C ends the run after the epoch in progress, with everything saved, and exit code 130.
     """
     from adamkit.lab import runs
+    from adamkit.lab.errors import InputError
     from adamkit.lab.run_folder import RunFolder
 
     given = {
@@ -101,21 +111,35 @@ def train(
     if metrics is not None:
         given["metrics"] = [name.strip() for name in metrics.split(",") if name.strip()]
     earlier = None if repeat is None else RunFolder.open(repeat)
-    settings = runs.Settings(**given) if earlier is None else runs.again(earlier, **given)
+    try:
+        settings = runs.Settings(**given) if earlier is None else runs.again(earlier, **given)
+    except InputError as error:
+        raise InputError(_as_typed(str(error), given)) from error
     _use_backend(settings.backend)
 
     from adamkit.cli.display import Display
 
-    prepared = runs.prepare(settings)
-    folder = RunFolder.create(out)
     display = Display(settings.epochs, as_json=json)
-    display.start(prepared)
-    if earlier is not None and not given:
-        for difference in runs.differences(earlier.read_record(), prepared.record):
-            display.warn(f"the result may differ: {difference}")
-    with display:
-        result = runs.execute(prepared, folder, display.show)
+    with RunFolder.create(out) as folder:
+        prepared = runs.prepare(settings)
+        display.start(prepared)
+        if earlier is not None and not given:
+            for difference in runs.differences(earlier.read_record(), prepared.record):
+                display.warn(f"the result may differ: {difference}")
+        with display:
+            result = runs.execute(prepared, folder, display.show)
     display.finish(result, folder.path)
+    if earlier is not None and not given:
+        display.compare(earlier.path, runs.first_difference(earlier, result.history))
+    if result.interrupted:
+        raise typer.Exit(130)
+
+
+def _as_typed(message: str, names: Iterable[str]) -> str:
+    """The message with `--beta-1` for beta_1, where that option was given."""
+    for name in names:
+        message = re.sub(rf"\b{name}\b(?= must|=)", f"--{name.replace('_', '-')}", message)
+    return message
 
 
 def _use_backend(name: str) -> None:
@@ -128,6 +152,3 @@ def _use_backend(name: str) -> None:
         raise InputError(f"the backend {name} is not installed; install it with: pip install 'adamkit[{name}]'")
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at length
-
-
-__all__: list[Any] = ["train"]

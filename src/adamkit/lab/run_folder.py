@@ -1,18 +1,20 @@
 """The folder that a training run leaves: `run.json`, `history.parquet` and `model.keras`.
 
-Each file is written under a temporary name and renamed, so that whoever reads it, at any moment and after any crash,
-finds a whole one or none.
+Each file is written under a temporary name, which starts with a dot, and renamed, so that whoever reads it, at any
+moment and after a crash, finds a whole one or none.
 """
 
 import contextlib
+import errno
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adamkit.lab.errors import InputError
+from adamkit.lab.errors import InputError, reason
 
 if TYPE_CHECKING:
     import keras
@@ -20,33 +22,56 @@ if TYPE_CHECKING:
 
 DEFAULT_PARENT = Path("runs")
 _RECORD, _HISTORY, _MODEL = "run.json", "history.parquet", "model.keras"
+_FAILURES_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 class RunFolder:
     """One run's folder.
 
+    As a context manager it removes the folder again if the block fails before there is a history, so that a run that
+    never started leaves nothing.
+
     Attributes:
         path: Where it is.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, made: list[Path] | None = None):
         self.path = path
+        self._made = made or []  # folders that were made for it, the innermost first
 
     @classmethod
     def create(cls, path: str | Path | None) -> "RunFolder":
         """Make a new folder; None: one in `runs`, named after the time.
 
         Raises:
-            InputError: There is something at `path` already that is no empty folder.
-            OSError: It cannot be made or written to.
+            InputError: There is something at `path` already that is no empty folder, or none can be made there.
+            OSError: The disk is full or fails.
         """
-        if path is None:
-            path = _unused(DEFAULT_PARENT / datetime.now().strftime("train-%Y%m%d-%H%M%S"))
-        path = Path(path)
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise InputError(f"the output folder must be new or empty. Received: {str(path)!r}, which exists")
-        path.mkdir(parents=True, exist_ok=True)
-        return cls(path)
+        if path is not None:
+            return cls._made_at(Path(path))
+        name = DEFAULT_PARENT / datetime.now().strftime("train-%Y%m%d-%H%M%S")
+        number = 1
+        while True:
+            candidate = name if number == 1 else name.with_name(f"{name.name}-{number}")
+            number += 1
+            if not candidate.exists():
+                with contextlib.suppress(FileExistsError):  # another run was faster
+                    return cls._made_at(candidate, new=True)
+
+    @classmethod
+    def _made_at(cls, path: Path, *, new: bool = False) -> "RunFolder":
+        try:
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
+            if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+                raise InputError(f"the output folder must be new or empty. Received: {str(path)!r}, which exists")
+            path.mkdir(parents=True, exist_ok=not new)
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            if (new and isinstance(error, FileExistsError)) or error.errno in _FAILURES_OF_THE_MACHINE:
+                raise
+            raise InputError(f"the output folder {str(path)!r} cannot be made or written: {error.strerror}") from error
+        return cls(path, made)
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
@@ -60,6 +85,21 @@ class RunFolder:
             raise InputError(f"a run folder must hold a file {_RECORD}. Received: {str(path)!r}, where there is none")
         return folder
 
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is None or (self.path / _HISTORY).exists():
+            return
+        with contextlib.suppress(OSError):
+            (self.path / _RECORD).unlink(missing_ok=True)
+            for folder in self._made:
+                folder.rmdir()
+
+    def files(self) -> list[str]:
+        """The names of those of its three files that are there."""
+        return [name for name in (_RECORD, _HISTORY, _MODEL) if (self.path / name).exists()]
+
     def write_record(self, record: dict[str, Any]) -> None:
         """Write `run.json`."""
         text = json.dumps(record, indent=2) + "\n"
@@ -71,7 +111,8 @@ class RunFolder:
 
     def write_model(self, model: "keras.Model") -> None:
         """Write `model.keras`, with the optimizer's state."""
-        self._replace(_MODEL, model.save)
+        with _without_tensorflow():
+            self._replace(_MODEL, model.save)
 
     def read_record(self) -> dict[str, Any]:
         """What `run.json` holds; InputError where it is damaged."""
@@ -82,6 +123,15 @@ class RunFolder:
         if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
             raise InputError(f"{self.path / _RECORD} must hold the settings of a run, and does not")
         return record
+
+    def read_history(self) -> "pd.DataFrame":
+        """What `history.parquet` holds; InputError where it is missing or damaged."""
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(self.path / _HISTORY)
+        except Exception as error:  # pyarrow has errors of its own
+            raise InputError(f"{self.path / _HISTORY} is no readable history: {reason(error)}") from error
 
     def _replace(self, name: str, write: Callable[[Path], Any]) -> None:
         temporary = self.path / f".{os.getpid()}.{name}"
@@ -94,8 +144,17 @@ class RunFolder:
             raise
 
 
-def _unused(path: Path) -> Path:
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return candidate
+@contextlib.contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Keras imports TensorFlow, where it is installed, to save a model on any backend: seconds, and lines of log."""
+    from keras.src.utils import module_utils
+
+    lazy: Any = getattr(module_utils, "tensorflow", None)
+    if "tensorflow" in sys.modules or not hasattr(lazy, "_available"):  # another release of Keras
+        yield
+        return
+    before, lazy._available = lazy._available, False
+    try:
+        yield
+    finally:
+        lazy._available = before

@@ -2,14 +2,15 @@
 
 import contextlib
 import hashlib
+import importlib
 import math
 import platform
 import random
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,18 @@ import numpy as np
 
 from adamkit import moments, rule
 from adamkit.lab import data as data_sets
-from adamkit.lab.errors import InputError, nearest
+from adamkit.lab import references
+from adamkit.lab.errors import InputError, nearest, reason
 from adamkit.lab.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import keras
+    import pandas as pd
 
     from adamkit.lab.train import Epoch, TrainResult
 
 _BETWEEN_WRITES = 0.5  # seconds
+_SHARE_OF_WRITES = 0.05  # of the time, at most
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,14 @@ class Settings:
     backend: str = "jax"
 
     def __post_init__(self):
+        for name in ("data", "model", "target", "loss"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) or (value is None and name in ("target", "loss"))):
+                raise InputError(f"{name} must be a name. Received: {name}={value!r}")
+        if self.metrics is not None and (
+            isinstance(self.metrics, str) or not all(isinstance(name, str) for name in self.metrics)
+        ):
+            raise InputError(f"metrics must be names. Received: metrics={self.metrics!r}")
         try:
             for name in ("learning_rate", "epsilon", "weight_decay"):
                 rule.check_number(name, getattr(self, name))
@@ -91,8 +103,8 @@ class Settings:
                 raise InputError(f"{name} must be a whole number >= {least} and < 2³². Received: {name}={value!r}")
         if self.backend not in BACKENDS:
             raise InputError(
-                f"backend must be one of {', '.join(BACKENDS)}. Received: {self.backend!r}."
-                f"{nearest(self.backend, BACKENDS)}"
+                f"backend must be one of {', '.join(BACKENDS)}. Received: backend={self.backend!r}."
+                f"{nearest(str(self.backend), BACKENDS)}"
             )
 
     @classmethod
@@ -143,6 +155,7 @@ def prepare(settings: Settings) -> Prepared:
 
     if keras.backend.backend() != settings.backend:
         raise InputError(f"Keras runs on {keras.backend.backend()} in this process, not on {settings.backend}")
+    _make_deterministic(settings)  # also for a function of the user's that draws random data
     dataset = data_sets.load(settings.data, target=settings.target, seed=settings.seed)
     train, validation = data_sets.split(dataset, settings.validation_split)
     scaling = None
@@ -164,7 +177,7 @@ def prepare(settings: Settings) -> Prepared:
     )
     model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     record = {
-        "settings": asdict(settings),
+        "settings": asdict(replace(settings, data=_absolute(settings.data), model=_absolute(settings.model))),
         "data": {
             "fingerprint": dataset.fingerprint,
             "rows": len(train),
@@ -175,7 +188,7 @@ def prepare(settings: Settings) -> Prepared:
             "feature_names": dataset.feature_names and list(dataset.feature_names),
             "standardized": scaling,
         },
-        "model": {"parameters": model.count_params(), "fingerprint": _fingerprint_of_file(settings.model)},
+        "model": {"parameters": model.count_params(), "fingerprint": _fingerprint_of_code(settings.model)},
         "loss": loss,
         "metrics": metrics,
         "versions": _versions(settings.backend),
@@ -192,30 +205,49 @@ def again(folder: RunFolder, **changes: Any) -> Settings:
 def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Why a repeated run may not give the same bits, from the two runs' records: a line each."""
     lines = []
-    if earlier.get("data", {}).get("fingerprint") != now["data"]["fingerprint"]:
-        lines.append("the data differ from those of the earlier run")
-    if earlier.get("model", {}).get("fingerprint") != now["model"]["fingerprint"]:
-        lines.append("the model's file differs from that of the earlier run")
+    if earlier.get("status") != "finished":
+        lines.append(f"the earlier run has the status {earlier.get('status')!r} and was not finished")
+    for part, what in (("data", "the data differ"), ("model", "the model's file differs")):
+        if _part(earlier, part).get("fingerprint") != now[part]["fingerprint"]:
+            lines.append(f"{what} from the earlier run's")
+    versions = _part(earlier, "versions")
     for name, release in now["versions"].items():
-        before = earlier.get("versions", {}).get(name)
-        if before != release:
-            lines.append(f"{name} is {release} and was {before}")
+        if versions.get(name) != release:
+            lines.append(f"{name} is {release} and was {versions.get(name)}")
     if earlier.get("machine") != now["machine"]:
         lines.append(f"the machine is {now['machine']} and was {earlier.get('machine')}")
     return lines
 
 
+def first_difference(earlier: RunFolder, history: "pd.DataFrame") -> int | None:
+    """The first epoch whose loss or metrics are not the earlier run's to the bit; None where all that both have are.
+
+    Raises:
+        InputError: The earlier run has no readable history.
+    """
+    before, now = (table.drop(columns="seconds", errors="ignore") for table in (earlier.read_history(), history))
+    if list(before.columns) != list(now.columns):
+        return 1
+    epochs = min(len(before), len(now))
+    a, b = before.to_numpy(np.float64)[:epochs], now.to_numpy(np.float64)[:epochs]
+    same = ((a == b) | (np.isnan(a) & np.isnan(b))).all(axis=1)
+    return None if same.all() else int(same.argmin()) + 1
+
+
 def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"], None]) -> "TrainResult":
     """Train, and keep `folder` up to date.
 
-    `run.json` is there from the start, with status "running"; the history is written as the run goes on, at most twice
-    a second; the model at the end, also after Ctrl-C. A write that fails on the way is tried again at the end, so that
-    a disk that is full for a while loses nothing.
+    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed"; the
+    history is written as the run goes on, at most twice a second; the model at the end, also after Ctrl-C. A write
+    of the history that fails on the way is tried again, so that a disk that is full for a while loses nothing.
 
     Raises:
-        OSError: The folder could not be written, at the start or at the end.
+        InputError: The user's own model cannot be trained.
+        MemoryError: It does not fit into memory.
+        OSError: The folder could not be written, at the start or at the end. What could be is there.
     """
     import pandas as pd
+    import pyarrow.parquet  # noqa: F401  now, rather than within the second epoch
 
     from adamkit.lab.train import train
 
@@ -223,40 +255,84 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
     record = prepared.record | {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds")}
     folder.write_record(record)
     rows: list[Epoch] = []
-    written = -math.inf
+    next_write = -math.inf
 
     def keep(row: "Epoch") -> None:
-        nonlocal written
+        nonlocal next_write
         rows.append(row)
-        if time.monotonic() - written >= _BETWEEN_WRITES:
-            written = time.monotonic()
-            with contextlib.suppress(OSError):  # tried again with the next row, and at the end
+        started = time.monotonic()
+        if started >= next_write:
+            with contextlib.suppress(OSError):  # tried again with a later row, and at the end
                 folder.write_history(pd.DataFrame(rows))
+            now = time.monotonic()
+            next_write = now + max(_BETWEEN_WRITES, (now - started) / _SHARE_OF_WRITES)
         on_epoch(row)
 
+    def ended(status: str, seconds: float) -> dict[str, Any]:
+        return record | {"status": status, "seconds": round(seconds, 3), "epochs_done": len(rows)}
+
     validation = prepared.validation
-    result = train(
-        prepared.model,
-        prepared.train.x,
-        prepared.train.y,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        validation_data=None if validation is None else (validation.x, validation.y),
-        shuffle=settings.shuffle,
-        seed=settings.seed,
-        on_epoch=keep,
-    )
-    folder.write_history(result.history)
-    folder.write_model(result.model)
-    folder.write_record(
-        record
-        | {
-            "status": "interrupted" if result.interrupted else "finished",
-            "seconds": round(result.seconds, 3),
-            "epochs_done": len(result.history),
-        }
+    started = time.monotonic()
+    try:
+        result = train(
+            prepared.model,
+            prepared.train.x,
+            prepared.train.y,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            validation_data=None if validation is None else (validation.x, validation.y),
+            shuffle=settings.shuffle,
+            seed=settings.seed,
+            on_epoch=keep,
+        )
+    except BaseException as error:
+        if rows:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            with contextlib.suppress(Exception):
+                folder.write_history(pd.DataFrame(rows))
+                folder.write_record(ended(status, time.monotonic() - started))
+        if (explained := _explained(error, settings)) is not None:
+            raise explained from error
+        raise
+    _write_all(
+        folder,
+        {
+            "history.parquet": lambda: folder.write_history(result.history),
+            "model.keras": lambda: folder.write_model(result.model),
+            "run.json": lambda: folder.write_record(
+                ended("interrupted" if result.interrupted else "finished", result.seconds)
+            ),
+        },
     )
     return result
+
+
+def _write_all(folder: RunFolder, writes: dict[str, Callable[[], None]]) -> None:
+    """Write what can be written, and then say what could not: on a full disk the small files may still fit."""
+    failures = {}
+    for name, write in writes.items():
+        try:
+            write()
+        except Exception as error:  # h5py and pyarrow have errors of their own for a full disk
+            failures[name] = error
+    if failures:
+        causes = "; ".join(f"{name}: {reason(error)}" for name, error in failures.items())
+        kept = ", ".join(name for name in folder.files() if name not in failures) or "nothing"
+        raise OSError(f"could not save all of {folder.path}: {causes}. Kept: {kept}") from next(iter(failures.values()))
+
+
+def _explained(error: BaseException, settings: Settings) -> Exception | None:
+    """What to raise instead of an error in training; None for a bug of adamkit's, which needs its traceback."""
+    from adamkit.lab import models
+
+    text = str(error).lower()
+    if "resource_exhausted" in text or "out of memory" in text or "not enough memory" in text:
+        return MemoryError(reason(error))
+    if not isinstance(error, Exception) or isinstance(error, (OSError, MemoryError, InputError)):
+        return None
+    if settings.model in models.NAMES:
+        return None
+    return InputError(f"the model {settings.model} could not be trained: {reason(error)}")
 
 
 def _make_deterministic(settings: Settings) -> None:
@@ -275,15 +351,25 @@ def _make_deterministic(settings: Settings) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _fingerprint_of_file(name: str) -> str | None:
-    """SHA-256 of a model's file; None for a model by name."""
-    path = Path(name)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix == ".keras" and path.is_file() else None
+def _absolute(name: str) -> str:
+    """`name` with an absolute path, where it is that of a file or of a function in one."""
+    file, colon, function = (name, "", "") if Path(name).is_file() else name.rpartition(":")
+    return f"{Path(file).resolve()}{colon}{function}" if Path(file).is_file() else name
+
+
+def _fingerprint_of_code(name: str) -> str | None:
+    """SHA-256 of the file that a model is from; None for a built-in model."""
+    source = name.rpartition(":")[0] if references.is_reference(name) else name
+    file = source if Path(source).is_file() else getattr(sys.modules.get(source), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else None
+
+
+def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of a record that somebody may have edited."""
+    part = record.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _versions(backend: str) -> dict[str, str]:
-    names = {"jax": "jax", "tensorflow": "tensorflow-cpu", "torch": "torch"}
-    found = {"python": platform.python_version()}
-    for name in ("adamkit", "keras", "numpy", names[backend]):
-        found[name] = version(name)
-    return found
+    packages = {name: importlib.import_module(name).__version__ for name in ("adamkit", "keras", "numpy", backend)}
+    return {"python": platform.python_version()} | packages
