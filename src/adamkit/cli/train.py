@@ -130,7 +130,10 @@ def train(
             result = runs.execute(prepared, folder, display.show)
     display.finish(result, folder.path)
     if earlier is not None and not given:
-        display.compare(earlier.path, runs.first_difference(earlier, result.history))
+        try:
+            display.compare(earlier.path, runs.first_difference(earlier, result.history))
+        except InputError as error:
+            display.warn(f"nothing to compare this run with: {error}")
     if result.interrupted:
         raise typer.Exit(130)
 

@@ -81,12 +81,13 @@ class Settings:
     def __post_init__(self):
         for name in ("data", "model", "target", "loss"):
             value = getattr(self, name)
-            if not (isinstance(value, str) or (value is None and name in ("target", "loss"))):
+            if value is None and name in ("target", "loss"):
+                continue
+            if not isinstance(value, str) or not value:
                 raise InputError(f"{name} must be a name. Received: {name}={value!r}")
-        if self.metrics is not None and (
-            isinstance(self.metrics, str) or not all(isinstance(name, str) for name in self.metrics)
-        ):
-            raise InputError(f"metrics must be names. Received: metrics={self.metrics!r}")
+        names = () if self.metrics is None else self.metrics
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"metrics must be a list of names. Received: metrics={names!r}")
         try:
             for name in ("learning_rate", "epsilon", "weight_decay"):
                 rule.check_number(name, getattr(self, name))
