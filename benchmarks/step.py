@@ -58,7 +58,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     report = {"machine": _machine(), "versions": _versions(), "quick": options.quick, "rows": [], "left_out": {}}
     for worker in WORKERS:
+        start = time.perf_counter()
         answer = _run_worker(worker, options.quick)
+        print(f"{worker}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
         report["rows"] += answer["rows"]
         report["left_out"] |= answer["left_out"]
     fused = {row["size"]: row["milliseconds"] for row in report["rows"] if row["optimizer"] == FUSED}
@@ -101,7 +103,7 @@ def _work(worker: str, quick: bool) -> dict:
         contenders = WORKERS[worker](tensors, left_out)
         inner = max(1, min(50, 2_000_000 // tensors.count // len(tensors.shapes)))
         contenders.append(Contender("in-place pass", tensors.pass_in_place))
-        times = _interleaved(contenders, inner, repetitions=3 if quick else 9)
+        times = _interleaved(contenders, inner, repetitions=3 if quick else 7)
         bandwidth = 32 * tensors.count / times["in-place pass"]
         for name, seconds in times.items():
             if name == "in-place pass":
@@ -125,7 +127,7 @@ def _interleaved(contenders: list[Contender], inner: int, repetitions: int) -> d
     """Median seconds of one step of each, after two rounds that do not count."""
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for _ in range(repetitions + 2):
-        for contender in contenders:
+        for contender in contenders:  # in turns
             start = time.perf_counter()
             for _ in range(inner):
                 contender.step()
@@ -175,7 +177,7 @@ def _torch(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
     peers = {
         "bitsandbytes Adam (32 bits)": ("bitsandbytes.optim", "Adam", {}),
         "DeepSpeedCPUAdam": ("deepspeed.ops.adam", "DeepSpeedCPUAdam", {}),
-        "pytorch-optimizer AdamP": ("pytorch_optimizer", "AdamP", {}),
+        "pytorch-optimizer StableAdamW": ("pytorch_optimizer", "StableAdamW", {}),
     }
     for name, (module, attribute, options) in peers.items():
         try:
