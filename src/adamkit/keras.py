@@ -199,12 +199,14 @@ class Adam(keras.optimizers.Adam):
                 average.assign(average + weight * (value - average))
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        if not any(_keras_dtype(variable) in _NARROW for variable in trainable_variables):
+        narrow = any(_keras_dtype(variable) in _NARROW for variable in trainable_variables)
+        if keras.backend.backend() == "tensorflow" and not narrow:  # which knows what to do on several devices
             super()._overwrite_model_variables_with_average_value(trainable_variables)
             return
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
             if average is not None:
-                self.assign(variable, ops.cast(average, variable.dtype))
+                # A copy: on JAX the next `fit` gives away both buffers, and cannot give away one twice.
+                self.assign(variable, ops.copy(ops.cast(average, variable.dtype)))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this optimizer again, without its state."""
