@@ -1,0 +1,188 @@
+"""`adamkit` as a process of its own: signals, pipes, terminals, disks and what it imports."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adamkit.lab.run_folder import RunFolder
+from tests.cli.folders import assert_same_bits, tree
+
+FILES = ["history.parquet", "model.keras", "run.json"]
+TRAIN = sys.executable, "-m", "adamkit", "train"
+LONG = "--epochs", "1000000", "--out", "run", "--model", "logistic"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def imported(code):
+    frameworks = "{'numpy', 'pandas', 'keras', 'jax', 'tensorflow', 'torch', 'sklearn'}"
+    program = f"import sys\n{code}\nprint({frameworks} & set(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stderr.strip()
+
+
+def test_import_and_help_load_no_framework():
+    assert imported("import adamkit") == "set()"
+    for arguments in (["--help"], ["train", "--help"], ["--version"], ["train", "--beta-1"]):
+        code = "import adamkit.cli\ntry:\n    adamkit.cli.main()\nexcept SystemExit:\n    pass"
+        assert imported(f"sys.argv = ['adamkit', *{arguments}]\n{code}").splitlines()[-1] == "set()"
+
+
+def started(*arguments, **options):
+    """A run in a process of its own that has shown its first epochs."""
+    process = subprocess.Popen(
+        [*TRAIN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(("epoch 5/", "epoch       5/", '{"epoch": 5')):
+            break
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_everything_saved(number):
+    process = started(*LONG)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (130, "")
+    assert out.splitlines()[-1] == "saved  run"
+    assert tree("run") == FILES
+    record = RunFolder.open("run").read_record()
+    assert record["status"] == "interrupted"
+    assert record["epochs_done"] == len(RunFolder.open("run").read_history())
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_a_readable_folder():
+    process = started(*LONG)
+    process.kill()
+    process.communicate()
+    assert RunFolder.open("run").read_record()["status"] == "running"
+    assert len(RunFolder.open("run").read_history()) >= 1
+    assert set(tree("run")) - {"history.parquet", "run.json"} <= {name for name in tree("run") if name.startswith(".")}
+    again = subprocess.run([*TRAIN, "--from", "run", "--epochs", "2"], capture_output=True, text=True, check=True)
+    assert "epoch 2/2" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_the_run_with_everything_saved():
+    process = started(*LONG, "--json")
+    process.stdout.close()
+    assert process.wait() == 130
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert tree("run") == FILES
+
+
+@pytest.mark.slow
+def test_without_any_output():
+    done = subprocess.run(
+        f"{' '.join(TRAIN)} --epochs 2 --out run >&- 2>&-", shell=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode == 0
+    assert tree("run") == FILES
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_on_a_full_disk():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*TRAIN, *LONG], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "adamkit: No space left on device\n")
+
+
+@pytest.mark.slow
+def test_ascii_and_another_backend_in_the_environment():
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "KERAS_BACKEND": "torch"}
+    done = subprocess.run(
+        [*TRAIN, "--epochs", "2", "--data", "digits"], capture_output=True, text=True, env=environment, check=True
+    )
+    assert "8 ? 8 ? 1" in done.stdout
+    assert done.stderr == ""
+    assert json.loads(next(Path("runs").iterdir()).joinpath("run.json").read_text())["settings"]["backend"] == "jax"
+    assert subprocess.run([*TRAIN, "--help"], capture_output=True, env=environment, check=True).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="only root mounts a small disk")
+def test_a_small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        done = subprocess.run(
+            [*TRAIN, "--epochs", "3", "--out", str(disk / "run")], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("adamkit: could not save all of ")
+        assert done.stderr.count("\n") == 1
+        assert tree(disk / "run") == ["history.parquet", "run.json"]
+        assert len(RunFolder.open(disk / "run").read_history()) == 3
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
+def test_from_repeats_a_run_to_the_same_bits(backend):
+    options = "--backend", backend, "--data", "digits", "--model", "cnn", "--validation-split", "0.5", "--epochs", "2"
+    subprocess.run([*TRAIN, *options, "--out", "first"], check=True, capture_output=True)
+    done = subprocess.run([*TRAIN, "--from", "first", "--out", "second"], check=True, capture_output=True, text=True)
+    assert "same   every loss and metric" in done.stdout
+    assert_same_bits("first", "second")
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_a_table_and_the_time_left():
+    main, terminal = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    process = subprocess.Popen(
+        [*TRAIN, "--epochs", "300", "--validation-split", "0.2"], stdout=terminal, stderr=terminal, env=environment
+    )
+    os.close(terminal)
+    shown = read_all(main, process)
+    assert process.returncode == 0
+    lines = re.split(r"[\r\n]+", shown)
+    header = next(i for i, line in enumerate(lines) if "val_accuracy" in line)
+    assert "300 epochs" in shown.replace("/", " ")
+    assert "left" in shown
+    rows = [line.split() for line in lines[header + 1 :] if line.strip()[:1].isdigit()]
+    assert [int(row[0]) for row in rows] == list(range(1, 301))
+    assert {len(row) for row in rows} == {7}  # epoch, four figures, time and its unit
+
+
+def read_all(main, process):
+    """What a process shows on a terminal, without the control sequences that draw the bar."""
+    shown = b""
+    while True:
+        readable, _, _ = select.select([main], [], [], 0.1)
+        if readable:
+            try:
+                shown += os.read(main, 65536)
+            except OSError:  # Linux's end of a terminal
+                break
+        elif process.poll() is not None:
+            break
+        else:
+            time.sleep(0.01)
+    process.wait()
+    os.close(main)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
