@@ -16,7 +16,7 @@ from adamkit.cli.display import Display
 from adamkit.lab.run_folder import RunFolder
 from tests.cli.folders import assert_same_bits, tree
 
-lab_module = importlib.import_module("adamkit.lab.train")  # `adamkit.lab.train` is the function in it
+lab_module = importlib.import_module("adamkit.lab.trainer")  # `adamkit.lab.train` is the function in it
 
 FILES = ["history.parquet", "model.keras", "run.json"]
 
@@ -315,6 +315,15 @@ def test_a_signal_ends_the_run_after_the_epoch_with_everything_saved(adamkit, mo
     assert (record["status"], record["epochs_done"]) == ("interrupted", epochs)
     assert len(RunFolder.open("run").read_history()) == epochs
     assert tree("run") == FILES
+
+
+def test_a_signal_before_the_first_epoch_leaves_nothing(adamkit, monkeypatch):
+    def train(*_, **options):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(lab_module, "train", train)
+    assert adamkit("train", "--out", "a/run")[0] == 130
+    assert not Path("a").exists()
 
 
 def test_two_signals_end_the_run_at_once_with_its_history(adamkit, monkeypatch):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from adamkit.lab.train import Epoch, TrainResult
+    from adamkit.lab.trainer import Epoch, TrainResult
 
 _BETWEEN_WRITES = 0.5  # seconds
 _SHARE_OF_WRITES = 0.05  # of the time, at most
@@ -246,11 +246,12 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
         InputError: The user's own model cannot be trained.
         MemoryError: It does not fit into memory.
         OSError: The folder could not be written, at the start or at the end. What could be is there.
+        KeyboardInterrupt: Ctrl-C before the first epoch, or twice.
     """
     import pandas as pd
     import pyarrow.parquet  # noqa: F401  now, rather than within the second epoch
 
-    from adamkit.lab.train import train
+    from adamkit.lab.trainer import train
 
     settings = prepared.settings
     record = prepared.record | {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -286,6 +287,8 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
             seed=settings.seed,
             on_epoch=keep,
         )
+        if not rows:  # Ctrl-C before the first epoch
+            raise KeyboardInterrupt
     except BaseException as error:
         if rows:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
