@@ -107,8 +107,8 @@ class Display:
         ended = "ended" if result.interrupted else "done"
         count = f"{len(history)} of {self._epochs}" if result.interrupted else f"{self._epochs}"
         self._note(
-            f"{ended:7}{count} {'epoch' if self._epochs == 1 else 'epochs'} in {_duration(result.seconds)} "
-            f"(the first, with compilation, {_duration(history.seconds.iloc[0])})"
+            f"{ended:7}{count} {'epoch' if self._epochs == 1 else 'epochs'} in {_duration(result.seconds)}, "
+            f"{_duration(history.seconds.iloc[0])} of it the first, with compilation"
         )
         self._note(f"last   {figures}")
         key = "val_loss" if "val_loss" in history else "loss"
