@@ -1,10 +1,13 @@
 """Adam for Keras 3, on the JAX, TensorFlow and PyTorch backends."""
 
 import contextlib
+import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from adamkit import moments, rule
@@ -140,10 +143,7 @@ class Adam(keras.optimizers.Adam):
         coefficients = coefficients._replace(
             **{name: ops.cast(x, dtype) for name, x in coefficients._asdict().items() if ops.is_tensor(x)}
         )
-        index = self._get_variable_index(variable)
-        slots = [self._momentums[index], self._velocities[index]]
-        if self.amsgrad:
-            slots.append(self._velocity_hats[index])
+        slots = self._slots(variable)
         first, second, *maximum = (ops.cast(slot, dtype) for slot in slots)
         new = rule.update(
             ops.cast(variable, dtype),
@@ -152,7 +152,7 @@ class Adam(keras.optimizers.Adam):
             second,
             maximum[0] if maximum else None,
             coefficients,
-            ops,
+            _array_namespace(),
         )
         self.assign(variable, ops.cast(new.parameter, variable.dtype))
         for slot, moment in zip(slots, new[1:], strict=False):
@@ -161,6 +161,8 @@ class Adam(keras.optimizers.Adam):
             self.assign(slot, ops.cast(moment, slot.dtype))
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if keras.backend.backend() == "torch" and self._step_in_one_pass(grads, trainable_variables, learning_rate):
+            return
         if keras.backend.backend() != "tensorflow":  # there each replica is given the learning rate alone
             learning_rate = self._coefficients(learning_rate)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
@@ -177,16 +179,48 @@ class Adam(keras.optimizers.Adam):
         if isinstance(learning_rate, rule.Coefficients):
             return learning_rate
         with _float64():
-            return rule.coefficients(
-                ops.cast(self._step(), "float64"),
-                ops.cast(learning_rate, "float64"),
-                _decay(self.beta_1),
-                _decay(self.beta_2),
-                self.epsilon,
-                0.0 if self.weight_decay is None else self.weight_decay,
-                epsilon_hat=self.epsilon_hat,
-                xp=ops,
-            )
+            return self._numbers(ops.cast(self._step(), "float64"), ops.cast(learning_rate, "float64"), ops)
+
+    def _numbers(self, step: Any, learning_rate: Any, xp: Any) -> rule.Coefficients:
+        return rule.coefficients(
+            step,
+            learning_rate,
+            _decay(self.beta_1),
+            _decay(self.beta_2),
+            self.epsilon,
+            0.0 if self.weight_decay is None else self.weight_decay,
+            epsilon_hat=self.epsilon_hat,
+            xp=xp,
+        )
+
+    def _step_in_one_pass(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:
+        """The step of all variables by the CPU kernel; False, with nothing done, where it does not apply."""
+        import torch
+
+        kernel = _cpu_kernel()
+        if kernel is None or self.moment_dtype != "float32" or torch.compiler.is_compiling():
+            return False
+        groups: dict[Any, list] = {}  # the tensors of each variable, by dtype and whether it decays
+        for gradient, variable in zip(gradients, variables, strict=True):
+            tensors = [variable.value, gradient, *(slot.value for slot in self._slots(variable))]
+            # In a `StatelessScope` the values are the caller's, which must stay as they are.
+            if tensors[0] is not variable._value or not kernel.applies(*tensors):
+                return False
+            groups.setdefault((tensors[0].dtype, self._use_weight_decay(variable)), []).append(tensors)
+        step, rate = (np.asarray(ops.convert_to_numpy(number)).item() for number in (self._step(), learning_rate))
+        coefficients = self._numbers(step, rate, math)
+        for (_, decays), tensors in groups.items():
+            parameters, grads, first, second, *maximum = zip(*tensors, strict=True)
+            k = coefficients if decays else coefficients._replace(shrinkage=0.0)
+            kernel.step(parameters, grads, first, second, maximum[0] if maximum else None, k, torch.get_num_threads())
+            torch.autograd.graph.increment_version(parameters)
+        return True
+
+    def _slots(self, variable: Any) -> list:
+        """The variables that hold the moments of one variable of the model."""
+        index = self._get_variable_index(variable)
+        slots = [self._momentums[index], self._velocities[index]]
+        return [*slots, self._velocity_hats[index]] if self.amsgrad else slots
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` does it, so that a step rounds once."""
@@ -287,6 +321,25 @@ def _arithmetic_dtype(variable: Any) -> str:
 
 def _keras_dtype(tensor: Any) -> str:
     return keras.backend.standardize_dtype(tensor.dtype)
+
+
+@functools.cache
+def _cpu_kernel() -> Any:
+    """The module with the kernel for PyTorch's tensors, or None where Numba is not installed."""
+    try:
+        from adamkit.kernels import cpu
+    except ImportError:
+        return None
+    return cpu
+
+
+def _array_namespace() -> Any:
+    """`keras.ops`, or PyTorch itself on its backend: there `keras.ops.maximum` rounds float64 to float32."""
+    if keras.backend.backend() != "torch":
+        return ops
+    import torch
+
+    return torch
 
 
 def _decay(beta: Any) -> rule.Decay:

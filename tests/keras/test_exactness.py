@@ -155,3 +155,27 @@ def test_bfloat16_moments_follow_float32_ones():
     np.testing.assert_allclose(v_narrow, v, rtol=0.08)
     assert abs((v_narrow / v).mean() - 1) < 0.01  # no bias
     np.testing.assert_allclose(theta_narrow, theta, atol=0.02)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the kernel steps PyTorch's tensors")
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True, "weight_decay": 0.1}, {"clipnorm": 0.5}], ids=str)
+def test_the_kernel_and_the_rule_give_the_same_bits(options, monkeypatch):
+    from adamkit import keras as module
+
+    kernel = module._cpu_kernel()
+    launches = []
+    monkeypatch.setattr(kernel, "step", lambda *arguments, step=kernel.step: launches.append(1) or step(*arguments))
+    results = []
+    for used in (kernel, None):
+        monkeypatch.setattr(module, "_cpu_kernel", lambda used=used: used)
+        rng = np.random.default_rng(4)
+        variables = [keras.Variable(rng.normal(size=shape), dtype=d) for shape, d in (((7, 5), WIDE[0]), (3, WIDE[1]))]
+        optimizer = Adam(0.01, **options)
+        for _ in range(5):
+            gradients = [ops.convert_to_tensor(rng.normal(size=v.shape).astype(v.dtype)) for v in variables]
+            optimizer.apply(gradients, variables)
+        results.append([as_numpy(v) for v in (*variables, *optimizer.variables)])
+        assert bool(launches) == (used is not None)
+        launches.clear()
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adamkit.lab.train import TrainResult, train
+    from adamkit.lab.trainer import TrainResult, train
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -18,5 +18,5 @@ __all__ = ["TrainResult", "train"]
 def __getattr__(name: str) -> Any:
     """Import Keras only when a model is trained."""
     if name in __all__:
-        return getattr(import_module("adamkit.lab.train"), name)
+        return getattr(import_module("adamkit.lab.trainer"), name)
     raise AttributeError(f"module 'adamkit.lab' has no attribute {name!r}")

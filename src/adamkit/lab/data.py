@@ -218,10 +218,13 @@ def apply(x: NDArray, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> 
         scale: (…) from `standardize`.
 
     Returns:
-        (rows, …) float32.
+        (rows, …) float32; a value that float32 does not hold becomes the largest one that it holds.
     """
     constant = scale == 0
-    return np.where(constant, 0.0, (x - mean) / np.where(constant, 1.0, scale)).astype(np.float32)
+    largest = np.finfo(np.float32).max
+    return (
+        np.where(constant, 0.0, (x - mean) / np.where(constant, 1.0, scale)).clip(-largest, largest).astype(np.float32)
+    )
 
 
 def _random(name: str, seed: int) -> Dataset:

@@ -21,8 +21,8 @@ class TrainResult:
 
     Attributes:
         history: One row an epoch: `epoch` (from 1), `loss` and each metric over the epoch's batches, the same on the
-            validation data with `val_` before the name, and `seconds` (of the epoch, with its validation; the first
-            includes compilation).
+            validation data with `val_` before the name, and `seconds` since the figures of the epoch before were there
+            (the first includes compilation).
         model: The trained model, the one that was given.
         seconds: The whole run.
         interrupted: Whether Ctrl-C ended it before the last epoch.
@@ -172,7 +172,8 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
             if pending is not None:
                 record(pending)
             pending = logs, validation_logs
-        record(pending)
+        if pending is not None:
+            record(pending)
     finally:
         write_back(members, 0, model)
         model.optimizer.finalize_variable_values(model.trainable_variables)
