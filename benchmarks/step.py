@@ -7,25 +7,21 @@ of one size take turns, so that a slow second hits all of them; given are median
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = Path(__file__).parent / "results" / "step.json"
+from benchmarks.report import machine, versions, write
+
 FUSED = "torch.optim.Adam (fused)"
 BYTES_PER_PARAMETER = 28  # θ, g, m and v are read; θ, m and v are written; 4 bytes each
-PACKAGES = ("adamkit", "torch", "numba", "keras", "jax", "optax", "tensorflow-cpu", "bitsandbytes", "deepspeed")
-PACKAGES += ("pytorch-optimizer",)
 
 
 def gpt2_shapes() -> list[tuple[int, ...]]:
@@ -56,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.worker:
         print(json.dumps(_work(options.worker, options.quick)))
         return
-    report = {"machine": _machine(), "versions": _versions(), "quick": options.quick, "rows": [], "left_out": {}}
+    report = {"machine": machine(), "versions": versions(), "quick": options.quick, "rows": [], "left_out": {}}
     for worker in WORKERS:
         start = time.perf_counter()
         answer = _run_worker(worker, options.quick)
@@ -69,8 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     Console(width=150).print(_table(report))
     for name, reason in report["left_out"].items():
         print(f"left out: {name}: {reason}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    write("step", report)
 
 
 def _run_worker(worker: str, quick: bool) -> dict:
@@ -269,29 +264,9 @@ WORKERS = {"torch": _torch, "optax": _optax, "keras-torch": _keras, "keras-jax":
 # The report ----------------------------------------------------------------------------------------------------------
 
 
-def _machine() -> dict[str, object]:
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform()}
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
 def _table(report: dict) -> Table:
-    machine = report["machine"]
-    table = Table(title=f"One step of Adam, float32, {machine['cores']} cores of {machine['processor']}")
+    host = report["machine"]
+    table = Table(title=f"One step of Adam, float32, {host['cores']} cores of {host['processor']}")
     table.add_column("parameters")
     table.add_column("optimizer")
     for heading in ("ms", "ns a parameter", "GB/s", "share of in-place", "ratio to fused"):

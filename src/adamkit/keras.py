@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from adamkit import moments, rule
 
 _MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
 _NARROW = ("float16", "bfloat16")
+_PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
 
 @keras.saving.register_keras_serializable(package="adamkit")
@@ -161,9 +163,12 @@ class Adam(keras.optimizers.Adam):
             self.assign(slot, ops.cast(moment, slot.dtype))
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if keras.backend.backend() == "torch" and self._step_in_one_pass(grads, trainable_variables, learning_rate):
+        backend = keras.backend.backend()
+        if backend == "torch" and self._step_in_one_pass(grads, trainable_variables, learning_rate):
             return
-        if keras.backend.backend() != "tensorflow":  # there each replica is given the learning rate alone
+        if backend == "jax" and self._step_as_one_program(grads, trainable_variables, learning_rate):
+            return
+        if backend != "tensorflow" or not _is_distributed():  # else each replica is given the learning rate alone
             learning_rate = self._coefficients(learning_rate)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
@@ -214,6 +219,45 @@ class Adam(keras.optimizers.Adam):
             k = coefficients if decays else coefficients._replace(shrinkage=0.0)
             kernel.step(parameters, grads, first, second, maximum[0] if maximum else None, k, torch.get_num_threads())
             torch.autograd.graph.increment_version(parameters)
+        return True
+
+    def _step_as_one_program(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:
+        """The step of all variables as one compiled program; False, with nothing done, inside another one.
+
+        Operation by operation, JAX would go through memory a dozen times, and get new memory for each result.
+        """
+        import jax
+        from jax.core import Tracer
+
+        slots = [slot for variable in variables for slot in self._slots(variable)]
+        state = [*variables, *slots, self._iterations]
+        values, slot_values, iterations = (
+            [variable.value for variable in group] for group in (variables, slots, [self._iterations])
+        )
+        traced = any(isinstance(value, Tracer) for value in (*gradients, *values, *slot_values, *iterations))
+        if traced or values[0] is not variables[0]._value:  # the latter in a `StatelessScope`: the caller's arrays
+            return False
+        key = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat, *map(id, variables))
+        programs = _PROGRAMS.setdefault(self, {})
+        if key not in programs:
+            optimizer = weakref.ref(self)
+
+            def step(gradients, values, moments, iterations, learning_rate):
+                adam: Any = optimizer()
+                given = [*values, *moments, *iterations]
+                with keras.StatelessScope(state_mapping=list(zip(state, given, strict=True))) as scope:
+                    coefficients = adam._coefficients(learning_rate)
+                    for gradient, variable in zip(gradients, variables, strict=True):
+                        adam.update_step(gradient, variable, coefficients)
+                return [scope.get_current_value(variable) for variable in state]
+
+            programs.clear()  # those of other hyperparameters
+            programs[key] = jax.jit(step)
+        gradients = [ops.convert_to_tensor(gradient) for gradient in gradients]
+        learning_rate = ops.convert_to_tensor(learning_rate)
+        new = programs[key](gradients, values, slot_values, iterations, learning_rate)
+        for variable, value in zip(state, new, strict=True):
+            variable.assign(value)
         return True
 
     def _slots(self, variable: Any) -> list:
@@ -331,6 +375,12 @@ def _cpu_kernel() -> Any:
     except ImportError:
         return None
     return cpu
+
+
+def _is_distributed() -> bool:
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
 
 
 def _array_namespace() -> Any:

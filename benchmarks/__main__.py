@@ -1,0 +1,21 @@
+"""All benchmarks, and the tables of `docs/measurements.md`: `make bench`."""
+
+import argparse
+
+from benchmarks import step, train
+from benchmarks.report import update_page
+
+
+def main() -> None:
+    """Run them one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions; leaves the page alone")
+    arguments = ["--quick"] if parser.parse_args().quick else []
+    train.main(arguments)
+    step.main(arguments)
+    if not arguments:
+        update_page()
+
+
+if __name__ == "__main__":
+    main()

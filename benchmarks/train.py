@@ -1,0 +1,122 @@
+"""Training the example: adamkit against `keras.Model.fit`, and adamkit's Adam inside `fit` against Keras's own.
+
+    python -m benchmarks.train [--quick]
+
+Three questions, each answered by contenders that take turns:
+
+- A first run in a new process, compilation included: one process a run, in turn.
+- A further run in the same process: 50 epochs again, of the same model, in turn.
+- `model.fit` on each backend with `keras.optimizers.Adam` and with `adamkit.keras.Adam`: a further run, in turn.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks.report import BACKENDS, machine, show, versions, write
+
+EPOCHS = 50
+FIT, LAB = "keras.Model.fit, keras Adam", "adamkit.lab.train, adamkit Adam"
+FIT_OURS = "keras.Model.fit, adamkit Adam"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print the table and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
+    parser.add_argument("--worker", choices=("first", "further"), help=argparse.SUPPRESS)
+    parser.add_argument("--contender", choices=(FIT, LAB), help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    repetitions = 3 if options.quick else 7
+    if options.worker == "first":
+        print(json.dumps(_first(options.contender)))
+    elif options.worker == "further":
+        print(json.dumps(_further(repetitions)))
+    else:
+        rows = []
+        seconds = {FIT: [], LAB: []}
+        for _ in range(repetitions):
+            for contender in seconds:
+                seconds[contender].append(_work("jax", "--worker", "first", "--contender", contender))
+        rows += _rows("jax", "first run, with compilation", seconds)
+        for backend in BACKENDS:
+            further = _work(backend, "--worker", "further", *(["--quick"] if options.quick else []))
+            rows += _rows(backend, "further run", further)
+        report = {"machine": machine(), "versions": versions(), "repetitions": repetitions, "rows": rows}
+        show("The example: 1000 rows, 50 epochs, batches of 32", rows)
+        write("train", report)
+
+
+def _rows(backend: str, what: str, seconds: dict[str, list[float]]) -> list[dict]:
+    medians = {contender: statistics.median(values) for contender, values in seconds.items()}
+    return [
+        {
+            "backend": backend,
+            "what": what,
+            "contender": contender,
+            "seconds": median,
+            "times faster than keras": medians[FIT] / median,
+        }
+        for contender, median in medians.items()
+    ]
+
+
+def _work(backend: str, *arguments: str):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", "benchmarks.train", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _first(contender: str) -> float:
+    run = _contender(contender)
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _further(repetitions: int) -> dict[str, list[float]]:
+    import keras
+
+    contenders = [FIT, FIT_OURS, *([LAB] if keras.backend.backend() == "jax" else [])]
+    runs = {contender: _contender(contender) for contender in contenders}
+    seconds: dict[str, list[float]] = {contender: [] for contender in contenders}
+    for _ in range(2 + repetitions):
+        for contender, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[contender].append(time.perf_counter() - start)
+    return {contender: values[2:] for contender, values in seconds.items()}
+
+
+def _contender(name: str) -> Callable[[], object]:
+    """A run of 50 epochs, with everything imported and the model made."""
+    import keras
+    import numpy as np
+
+    from adamkit.keras import Adam
+    from adamkit.lab.trainer import train
+
+    if name == LAB:
+        from adamkit.lab import population  # noqa: F401  imported beforehand, as `fit`'s own modules are
+    rng = np.random.default_rng(0)
+    x, y = rng.random((1000, 20)).astype("float32"), rng.integers(0, 2, 1000).astype("float32")
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((20,)), keras.layers.Dense(64, "relu"), keras.layers.Dense(1, "sigmoid")]
+    model = keras.Sequential(layers)
+    optimizer = keras.optimizers.Adam() if name == FIT else Adam()
+    model.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy"])
+    if name == LAB:
+        return lambda: train(model, x, y, epochs=EPOCHS)
+    return lambda: model.fit(x, y, epochs=EPOCHS, batch_size=32, verbose=0)
+
+
+if __name__ == "__main__":
+    main()
