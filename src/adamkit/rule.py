@@ -79,7 +79,7 @@ def coefficients(
         second_decay,
         step_size=learning_rate * root / bias_correction(step, first_decay, xp),
         epsilon=epsilon if epsilon_hat else epsilon * root,
-        shrinkage=learning_rate * weight_decay if decoupled else 0.0,
+        shrinkage=learning_rate * weight_decay if decoupled and not _is_zero(weight_decay) else 0.0,
         penalty=0.0 if decoupled else weight_decay,
     )
 
