@@ -48,7 +48,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        _drop_output()
+        drop_output()
         sys.exit(1)
     except (OSError, MemoryError) as error:
         _fail(_described(error), 1)
@@ -67,7 +67,7 @@ def _fail(message: str, code: int) -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError:
-        _drop_output()
+        drop_output()
     if message:  # Typer's is empty where it has shown the help
         print("adamkit: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(code)
@@ -106,6 +106,6 @@ def _make_streams_writable() -> None:
             reconfigure(errors="replace")
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """Send what is still to be written nowhere, so that Python does not fail on it at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -89,8 +89,11 @@ class Display:
         try:
             print(line or self._line(row), flush=True)
         except BrokenPipeError:  # as with `head`: end as after Ctrl-C, with everything saved
+            from adamkit.cli import drop_output
+
             self._reader_gone = True
             self._notes = sys.stderr
+            drop_output()
             signal.raise_signal(signal.SIGINT)
 
     def warn(self, message: str) -> None:
