@@ -95,6 +95,7 @@ def data():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "mixed_bfloat16", "bfloat16", "float16"])
+@pytest.mark.slow
 def test_fit_learns_under_every_dtype_policy(dtype):
     learner = model(dtype, Adam(0.02))
     history = learner.fit(*data(), epochs=25, batch_size=16, verbose=0).history["loss"]
@@ -216,6 +217,7 @@ def test_config_makes_the_same_optimizer_and_is_registered():
 @pytest.mark.parametrize(
     "options", [{}, {"amsgrad": True, "use_ema": True}, {"moment_dtype": "bfloat16"}, {"weight_decay": 0.1}], ids=str
 )
+@pytest.mark.slow
 def test_a_model_saved_in_the_middle_of_training_goes_on_to_the_same_weights(tmp_path, options):
     straight, saved = (model(optimizer=Adam(LEARNING_RATE, **options)) for _ in range(2))
     fit = {"batch_size": 16, "shuffle": False, "verbose": 0}
@@ -230,6 +232,7 @@ def test_a_model_saved_in_the_middle_of_training_goes_on_to_the_same_weights(tmp
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.slow
 def test_a_run_changes_over_from_keras_and_back_without_a_jump(options):
     straight = keras.optimizers.Adam(LEARNING_RATE, **options)
     expected = trained(straight)

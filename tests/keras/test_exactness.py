@@ -102,6 +102,7 @@ def test_narrow_variables_train_where_those_of_keras_freeze_or_jump(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.slow
 def test_weight_decay_clipping_averaging_and_accumulation_round_a_narrow_variable_once(dtype):
     """They are float32 throughout: the same as on a float32 variable whose value is rounded after each step."""
     options = {"weight_decay": 0.1, "clipnorm": 300.0, "use_ema": True, "gradient_accumulation_steps": 2}

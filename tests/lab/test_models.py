@@ -69,6 +69,7 @@ def test_the_output_layer_follows_from_the_target(name, target):
 
 @pytest.mark.parametrize("name", models.NAMES)
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (28, 28), (3, 5, 2), (1, 1, 1)])
+@pytest.mark.slow
 def test_every_model_takes_images(name, shape):
     rows = dataset(*shape, target="classes", classes=10)
     model = models.build(name, rows)
@@ -94,6 +95,7 @@ def test_the_same_seed_gives_the_same_weights():
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("what", ["loss", "metric"])
+@pytest.mark.slow
 def test_what_is_said_to_fit_is_right(what, target):
     """With labels (rows,), as they are here, each has the value that it has with labels (rows, 1)."""
     rows, _, _ = TARGETS[target]

@@ -100,6 +100,7 @@ def assert_same_run(result, history, model, rtol=1e-4):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_without_shuffling_it_is_fit(case):
     make, objective, x, y = CASES[case]
     ours, theirs = compiled(make, objective), compiled(make, objective)
@@ -116,6 +117,7 @@ def test_without_shuffling_it_is_fit(case):
     [{"class_weight": {0: 1.0, 1: 3.0}}, {"sample_weight": np.linspace(0, 1, ROWS, dtype="float32")}],
     ids=["class", "sample"],
 )
+@pytest.mark.slow
 def test_weights_of_classes_and_rows_count_as_in_fit(weights):
     make, objective, x, y = CASES["dropout and batch normalization"]
     ours, theirs = compiled(make, objective), compiled(make, objective)
@@ -149,6 +151,7 @@ def test_it_agrees_with_keras_adam_over_the_whole_example():
     ],
     ids=["schedule", "average", "loss scale", "sgd"],
 )
+@pytest.mark.slow
 def test_any_optimizer_trains_as_in_fit(optimizer):
     make, objective, x, y = CASES["dropout and batch normalization"]
     ours, theirs = (compiled(make, objective, optimizer()) for _ in range(2))
@@ -183,6 +186,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_order():
     assert not first.history[figures].equals(other.history[figures])
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_stopped_and_compiles_once():
     make, objective, x, y = CASES["convolution"]
     straight, twice = compiled(make, objective), compiled(make, objective)
@@ -201,6 +205,7 @@ def test_training_goes_on_where_it_stopped_and_compiles_once():
     np.testing.assert_array_equal(twice.layers[0].get_weights()[0], frozen)
 
 
+@pytest.mark.slow
 def test_members_of_a_population_train_as_if_alone():
     make, objective, x, y = CASES["dropout and batch normalization"]
     settings = [(0.01, 0.9, 0.999), (0.001, 0.5, 0.9), (0.1, 0.0, 0.99), (1e30, 0.9, 0.999)]

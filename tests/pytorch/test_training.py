@@ -134,6 +134,7 @@ def test_a_compiled_model_trains_the_same():
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.slow
 def test_a_compiled_step_is_the_same_step():
     plain, compiled = model(), model()
     first, second = Adam(plain.parameters()), Adam(compiled.parameters())
