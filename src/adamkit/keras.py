@@ -231,10 +231,8 @@ class Adam(keras.optimizers.Adam):
 
         slots = [slot for variable in variables for slot in self._slots(variable)]
         state = [*variables, *slots, self._iterations]
-        values, slot_values, iterations = (
-            [variable.value for variable in group] for group in (variables, slots, [self._iterations])
-        )
-        traced = any(isinstance(value, Tracer) for value in (*gradients, *values, *slot_values, *iterations))
+        values = [variable.value for variable in state]
+        traced = any(isinstance(value, Tracer) for value in (*gradients, *values))
         if traced or values[0] is not variables[0]._value:  # the latter in a `StatelessScope`: the caller's arrays
             return False
         key = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat, *map(id, variables))
@@ -242,10 +240,9 @@ class Adam(keras.optimizers.Adam):
         if key not in programs:
             optimizer = weakref.ref(self)
 
-            def step(gradients, values, moments, iterations, learning_rate):
+            def step(gradients, values, learning_rate):
                 adam: Any = optimizer()
-                given = [*values, *moments, *iterations]
-                with keras.StatelessScope(state_mapping=list(zip(state, given, strict=True))) as scope:
+                with keras.StatelessScope(state_mapping=list(zip(state, values, strict=True))) as scope:
                     coefficients = adam._coefficients(learning_rate)
                     for gradient, variable in zip(gradients, variables, strict=True):
                         adam.update_step(gradient, variable, coefficients)
@@ -255,7 +252,7 @@ class Adam(keras.optimizers.Adam):
             programs[key] = jax.jit(step)
         gradients = [ops.convert_to_tensor(gradient) for gradient in gradients]
         learning_rate = ops.convert_to_tensor(learning_rate)
-        new = programs[key](gradients, values, slot_values, iterations, learning_rate)
+        new = programs[key](gradients, values, learning_rate)
         for variable, value in zip(state, new, strict=True):
             variable.assign(value)
         return True

@@ -6,6 +6,7 @@ the JAX backend; here it is mapped over the members (`jax.vmap`) and run over th
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -159,6 +160,7 @@ def _scan(step: Callable, state: Any, batches: jax.Array) -> tuple[Any, Any]:
     return state, jax.tree.map(lambda values: values[-1], outputs)
 
 
+@functools.cache
 def _fast_compilation() -> dict[str, Any]:
     """Options that halve the time to compile on the CPU, for programs whose own time does not count."""
     if jax.default_backend() != "cpu":
