@@ -1,0 +1,86 @@
+"""The operations on bits that `moments.py` and `rounding.py` need, under Keras's names for every array library."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from adamkit.rule import Array
+
+
+@functools.cache
+def namespace(xp: Any) -> Any:
+    """`numpy`, `jax.numpy` or `torch` with `view`, `cast` and `positions`; `keras.ops` with `positions`.
+
+    The functions that all four have under one name are there too: `where`, `isnan`, `minimum`, `bitwise_and`,
+    `bitwise_left_shift` and so on.
+
+    Args:
+        xp: One of the four modules.
+
+    Example:
+        >>> import numpy
+        >>> xp = namespace(numpy)
+        >>> hex(xp.view(numpy.ones(1, "float32"), "int32")[0])
+        '0x3f800000'
+    """
+    return {"keras.ops": _Keras, "torch": _Torch}.get(xp.__name__, _NumPy)(xp)
+
+
+class _NumPy:
+    """NumPy, or `jax.numpy`."""
+
+    def __init__(self, module: Any):
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def view(self, array: Array, dtype: str) -> Array:
+        """The same bits, as another type of the same width."""
+        return array.view(self._dtype(dtype))
+
+    def cast(self, array: Array, dtype: str) -> Array:
+        """The same numbers, rounded to the nearest (ties to even); integers modulo 2ⁿ."""
+        with np.errstate(all="ignore"):  # a number that is too large is infinite, as on the other backends
+            return self._module.asarray(array).astype(self._dtype(dtype))
+
+    def positions(self, array: Array) -> Array:
+        """0, 1, 2, …: int32, one for each element of the flattened array; from 2³¹ on, modulo 2³²."""
+        return self.cast(self._module.arange(math.prod(array.shape)), "int32")
+
+    def _dtype(self, name: str) -> Any:
+        if name == "bfloat16":
+            import ml_dtypes
+
+            return ml_dtypes.bfloat16
+        return name
+
+
+class _Torch(_NumPy):
+    def cast(self, array: Array, dtype: str) -> Array:
+        return self._module.as_tensor(array).to(self._dtype(dtype))
+
+    def minimum(self, array: Array, limit: int) -> Array:
+        return self._module.clamp(array, max=limit)
+
+    def maximum(self, array: Array, limit: int) -> Array:
+        return self._module.clamp(array, min=limit)
+
+    def positions(self, array: Array) -> Array:
+        return self.cast(self._module.arange(math.prod(array.shape), device=array.device), "int32")
+
+    def _dtype(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class _Keras(_NumPy):
+    def view(self, array: Array, dtype: str) -> Array:
+        return self._module.view(array, dtype)
+
+    def cast(self, array: Array, dtype: str) -> Array:
+        return self._module.cast(array, dtype)
+
+    def positions(self, array: Array) -> Array:
+        return self._module.arange(math.prod(array.shape), dtype="int32")
