@@ -3,11 +3,13 @@
 A population has n members. Every array of theirs has a leading axis of n: weights, moments, the state of random seeds
 and of layers, and hyperparameters. What one member does with one batch is Keras's own `train_step`, a pure function on
 the JAX backend; here it is mapped over the members (`jax.vmap`) and run over the batches of an epoch (`jax.lax.scan`).
+No member's numbers depend on another's, but for rounding: matrix products of several may be added up in another order.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +19,14 @@ import numpy as np
 
 from adamkit import rule
 from adamkit.keras import Adam
+from adamkit.lab.windows import as_matrix_products
 
 Data = tuple[Any, Any, Any]  # x, y, sample weights: arrays (rows, …) or nested structures of them; None where absent
 Logs = dict[str, jax.Array]  # metric name: (n,) float32
 
-_HYPERPARAMETERS = ("beta_1", "beta_2", "epsilon", "weight_decay")
+SCHEDULE = ("learning_rate", "warmup_steps", "cosine_alpha", "total_steps")
+_ATTRIBUTES = ("beta_1", "beta_2", "epsilon", "weight_decay")  # of Adam, which keeps them in no variable
+_LEARNING_RATE = 1  # its place among the optimizer's variables
 
 
 class Members(NamedTuple):
@@ -30,11 +35,18 @@ class Members(NamedTuple):
     trainable: list[jax.Array]
     non_trainable: list[jax.Array]
     optimizer: list[jax.Array]  # step count, learning rate, moments
-    hyperparameters: dict[str, Any]  # what Keras keeps in no variable; each (n,) float32
+    hyperparameters: dict[str, Any]  # Adam's, and those of a learning-rate schedule; each (n,) float32
 
 
-def members_of(model: keras.Model, n: int = 1) -> Members:
-    """A population whose members all start as the model stands."""
+def members_of(model: keras.Model, n: int = 1, settings: Mapping[str, np.ndarray] | None = None) -> Members:
+    """A population whose members all start as the model stands.
+
+    Args:
+        model: Compiled and built.
+        n: Its size.
+        settings: Hyperparameters by name, each (n,), in which the members differ: those of Adam, and `learning_rate`,
+            `warmup_steps`, `cosine_alpha` and `total_steps` of a schedule (see `scheduled`).
+    """
     members = Members(
         [v.value for v in model.trainable_variables],
         [v.value for v in model.non_trainable_variables],
@@ -42,8 +54,25 @@ def members_of(model: keras.Model, n: int = 1) -> Members:
         jax.tree.map(np.float32, _hyperparameters(_adam(model.optimizer))),
     )
     # Through NumPy: on the host a copy is cheaper than the compilation of small programs.
-    repeated = jax.tree.map(lambda value: np.broadcast_to(value, (n, *np.shape(value))), jax.device_get(members))
-    return jax.device_put(repeated)
+    members = jax.tree.map(lambda value: np.broadcast_to(value, (n, *np.shape(value))), jax.device_get(members))
+    for name, values in (settings or {}).items():
+        members.hyperparameters[name] = _in_float32(name, values)
+    return jax.device_put(members)
+
+
+def scheduled(step: Any, hyperparameters: Mapping[str, Any]) -> Any:
+    """The learning rate of a step, counted from 0: a linear rise over `warmup_steps`, then half a cosine.
+
+    At the last of `total_steps` it has come down to `cosine_alpha` of `learning_rate` (Loshchilov and Hutter 2017,
+    arXiv:1608.03983, equation 5, with one period).
+    """
+    rise = hyperparameters.get("warmup_steps", 0.0)
+    factor = jnp.minimum((step + 1) / jnp.maximum(rise, 1.0), 1.0)
+    if "cosine_alpha" in hyperparameters:
+        share = (step + 1 - rise) / jnp.maximum(hyperparameters["total_steps"] - rise, 1.0)
+        cosine = (1 + jnp.cos(jnp.pi * jnp.clip(share, 0.0, 1.0))) / 2
+        factor = factor * (hyperparameters["cosine_alpha"] + (1 - hyperparameters["cosine_alpha"]) * cosine)
+    return hyperparameters["learning_rate"] * factor
 
 
 def write_back(members: Members, index: int, model: keras.Model) -> None:
@@ -66,6 +95,8 @@ class Program:
         self._train_full = jax.jit(self._train_batches, donate_argnames="state")
         self._train_last = jax.jit(self._train_batches, donate_argnames="state", compiler_options=_fast_compilation())
         self._test = jax.jit(self._test_epoch, static_argnames="batch_size", compiler_options=_fast_compilation())
+        self._compiling = threading.Lock()
+        self._compiled: set[Any] = set()
 
     @classmethod
     def of(cls, model: keras.Model) -> "Program":
@@ -81,35 +112,75 @@ class Program:
         Args:
             members: The state at its start; its memory is taken for the result.
             data: Rows on the device; shared by all members.
-            order: (rows,) int32, the order in which the rows are used.
+            order: (rows,) int32, the order in which the rows are used, or (n, rows), each member's own.
             batch_size: Rows a step; the last step has what is left.
 
         Returns:
             The state at its end, and the loss and metrics over the epoch.
         """
-        full = len(order) // batch_size * batch_size
-        state = (*members[:3], self._metrics(len(members.optimizer[0])))
-        logs = {}
-        if full:
-            batches = order[:full].reshape(-1, batch_size)
-            state, logs = self._train_full(state, members.hyperparameters, data, batches)
-        if full < len(order):
-            state, logs = self._train_last(state, members.hyperparameters, data, order[None, full:])
-        return members._replace(trainable=state[0], non_trainable=state[1], optimizer=state[2]), logs
+        state, logs = self._train(self._state(members), members.hyperparameters, data, order, batch_size)
+        return _after(members, state), logs
+
+    def train_streamed(
+        self, members: Members, parts: Iterable[tuple[Data, np.ndarray]], batch_size: int
+    ) -> tuple[Members, Logs]:
+        """`train_epoch` on data in parts, each with an order of its own; all but the last of whole batches."""
+        state, logs = self._state(members), {}
+        for data, order in parts:
+            state, logs = self._train(state, members.hyperparameters, data, order, batch_size)
+        return _after(members, state), logs
 
     def evaluate(self, members: Members, data: Data, batch_size: int) -> Logs:
         """Loss and metrics of every member on `data`."""
-        return self._test(members, data, batch_size=batch_size)
+        return self._call("test", self._test, members, data, batch_size=batch_size)
+
+    def bytes_for(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> int:
+        """Bytes that an epoch needs on the device beside the data, as XLA plans it; this compiles the program."""
+        batches = _batches(order, batch_size) if order.shape[-1] >= batch_size else order[None]
+        lowered = self._train_full.lower(self._state(members), members.hyperparameters, data, batches)
+        plan = lowered.compile().memory_analysis()
+        state = sum(array.nbytes for array in jax.tree.leaves(members))
+        return state + plan.temp_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+
+    def _state(self, members: Members) -> tuple:
+        return (*members[:3], self._metrics(len(members.optimizer[0])))
+
+    def _train(self, state: tuple, hyperparameters: dict, data: Data, order: np.ndarray, batch_size: int) -> Any:
+        rows = order.shape[-1]
+        full = rows // batch_size * batch_size
+        logs = {}
+        if full:
+            batches = _batches(order[..., :full], batch_size)
+            state, logs = self._call("full", self._train_full, state, hyperparameters, data, batches)
+        if full < rows:
+            state, logs = self._call("last", self._train_last, state, hyperparameters, data, order[None, ..., full:])
+        return state, logs
+
+    def _call(self, name: str, function: Callable, *args: Any, **static: Any) -> Any:
+        """Call a compiled function; several threads may do so, and only the first of them compiles it."""
+        key = (name, *((np.shape(leaf), np.result_type(leaf)) for leaf in jax.tree.leaves(args)), *static.values())
+        if key in self._compiled:
+            return function(*args, **static)
+        with self._compiling:
+            result = function(*args, **static)
+            self._compiled.add(key)
+            return result
 
     def _train_batches(self, state: tuple, hyperparameters: dict, data: Data, batches: jax.Array) -> tuple[tuple, Logs]:
         adam = _adam(self._model.optimizer)
 
         def step(state, indices):
             batch = jax.tree.map(lambda rows: rows[indices], data)
-            return jax.vmap(member_step, in_axes=(0, 0, None))(state, hyperparameters, batch)
+            return jax.vmap(member_step, in_axes=(0, 0, None if indices.ndim == 1 else 0))(
+                state, hyperparameters, batch
+            )
 
         def member_step(state, hyperparameters, batch):
-            with _given(adam, hyperparameters):
+            if "learning_rate" in hyperparameters:
+                count = state[2][0].astype("float32")
+                state[2][_LEARNING_RATE] = scheduled(count, hyperparameters).astype(state[2][_LEARNING_RATE].dtype)
+            own = {name: value for name, value in hyperparameters.items() if name not in SCHEDULE}
+            with _given(adam, own), as_matrix_products():
                 logs, state = self._model.train_step(state, batch)
             return tuple(map(list, state)), self._own_logs(logs)
 
@@ -124,7 +195,8 @@ class Program:
             )
 
         def member_step(metrics, trainable, non_trainable, batch):
-            logs, (_, _, metrics) = self._model.test_step((trainable, non_trainable, metrics), batch)
+            with as_matrix_products():
+                logs, (_, _, metrics) = self._model.test_step((trainable, non_trainable, metrics), batch)
             return list(metrics), self._own_logs(logs)
 
         rows = jax.tree.leaves(data)[0].shape[0]
@@ -150,6 +222,16 @@ class Program:
                 return self._model.get_metrics_result()
 
         return last_batch or _flat(jax.vmap(result)(metrics))
+
+
+def _after(members: Members, state: tuple) -> Members:
+    return members._replace(trainable=state[0], non_trainable=state[1], optimizer=state[2])
+
+
+def _batches(order: np.ndarray, batch_size: int) -> np.ndarray:
+    """Whole batches of (rows,) or (n, rows) as (batches, batch_size) or (batches, n, batch_size)."""
+    full = order.shape[-1] // batch_size * batch_size
+    return np.moveaxis(order[..., :full].reshape(*order.shape[:-1], -1, batch_size), -2, 0)
 
 
 def _scan(step: Callable, state: Any, batches: jax.Array) -> tuple[Any, Any]:
@@ -200,11 +282,19 @@ def _adam(optimizer: Any) -> Adam | None:
 
 def _hyperparameters(adam: Adam | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name in _HYPERPARAMETERS if adam is not None else ():
+    for name in _ATTRIBUTES if adam is not None else ():
         value = getattr(adam, name)
         if value is not None:
             values[name] = rule.Decay.of(value) if name.startswith("beta") else value
     return values
+
+
+def _in_float32(name: str, values: np.ndarray) -> Any:
+    """(n,) numbers of one hyperparameter, a β in its three forms."""
+    if not name.startswith("beta"):
+        return np.asarray(values, np.float32)
+    decays = zip(*(rule.Decay.of(float(value)) for value in values), strict=True)
+    return rule.Decay(*(np.array(numbers, np.float32) for numbers in decays))
 
 
 @contextlib.contextmanager
