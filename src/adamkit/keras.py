@@ -11,10 +11,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from adamkit import moments, rule
+from adamkit import arrays, moments, rounding, rule
 
 _MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
-_NARROW = ("float16", "bfloat16")
+_OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed")
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
 
@@ -30,8 +30,8 @@ class Adam(keras.optimizers.Adam):
 
     It differs from Keras's in two things. ε is added after bias correction, as in the paper; Keras adds it before,
     where it weighs 32 times as much on the first step (`epsilon_hat=True` does as Keras does). And every dtype trains:
-    moments and arithmetic are float32 for float16 and bfloat16 variables, float64 for float64 ones, and a step is
-    rounded once.
+    arithmetic is float32 for float16 and bfloat16 variables, float64 for float64 ones, and what rounding drops from a
+    variable is kept beside it.
 
     Args:
         learning_rate: η, a float >= 0, a `keras.optimizers.schedules.LearningRateSchedule` or a callable without
@@ -56,6 +56,13 @@ class Adam(keras.optimizers.Adam):
             that began there. Defaults to False.
         moment_dtype: How the two moments are stored: `"float32"` (8 bytes a parameter) or `"bfloat16"` (4 bytes).
             Arithmetic is the same. Defaults to `"float32"`.
+        parameter_rounding: How a bfloat16 or float16 variable keeps what a step adds to it; no effect on others.
+            `"compensated"`: all of it, in 2 more bytes an element for bfloat16 and 4 for float16, so that training is
+            that of a float32 variable to the bit. `"compensated8"`: to 1/256 of the variable's ulp, in 1 byte.
+            `"stochastic"`: on average, in none. `"nearest"`: rounded to the nearest; small steps are lost.
+            Defaults to `"compensated"`.
+        rounding_seed: A whole number, 0 <= seed < 2³², from which the random bits of `"compensated8"` and
+            `"stochastic"` are made: the same seed, the same bits. Defaults to 0.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -91,6 +98,8 @@ class Adam(keras.optimizers.Adam):
         *,
         epsilon_hat: bool = False,
         moment_dtype: str = "float32",
+        parameter_rounding: str = "compensated",
+        rounding_seed: int = 0,
         **kwargs: Any,
     ):
         checked: Any = learning_rate
@@ -117,10 +126,27 @@ class Adam(keras.optimizers.Adam):
             )
         self.epsilon_hat = rule.check_flag("epsilon_hat", epsilon_hat)
         self.moment_dtype = moments.check_format("moment_dtype", moment_dtype)
+        self.parameter_rounding = rounding.check_rounding("parameter_rounding", parameter_rounding)
+        self.rounding_seed = rounding.check_seed("rounding_seed", rounding_seed)
+
+    def build(self, var_list):
+        """Make the optimizer's variables: for each variable of the model the moments, and what rounding it drops."""
+        if self.built:
+            return
+        super().build(var_list)
+        self._remainders = [self._add_remainder(variable) for variable in var_list]
+
+    def _add_remainder(self, variable: Any) -> Any:
+        kept = rounding.remainder_dtype(_keras_dtype(variable), self.parameter_rounding)
+        if kept is None or self._overwrite_variable_with_gradient(variable):
+            return None
+        return self.add_variable_from_reference(variable, name="remainder")
 
     def add_variable(self, shape, initializer="zeros", dtype=None, *args: Any, name: str | None = None, **kwargs: Any):
         """As in Keras, but never narrower than float32, apart from moments whose `moment_dtype` asks for it."""
-        if dtype is not None and keras.backend.standardize_dtype(dtype) in _NARROW:
+        if (name or "").endswith("_remainder"):
+            dtype = rounding.remainder_dtype(str(dtype), self.parameter_rounding)
+        if dtype is not None and keras.backend.standardize_dtype(dtype) in rounding.NARROW:
             dtype = "float32"
         if self.moment_dtype != "float32" and (name or "").endswith(tuple(f"_{moment}" for moment in _MOMENT_NAMES)):
             dtype = self.moment_dtype
@@ -148,7 +174,7 @@ class Adam(keras.optimizers.Adam):
         slots = self._slots(variable)
         first, second, *maximum = (ops.cast(slot, dtype) for slot in slots)
         new = rule.update(
-            ops.cast(variable, dtype),
+            self._wide(variable),
             ops.cast(_dense(gradient), dtype),
             first,
             second,
@@ -156,11 +182,32 @@ class Adam(keras.optimizers.Adam):
             coefficients,
             _array_namespace(),
         )
-        self.assign(variable, ops.cast(new.parameter, variable.dtype))
+        self._assign_wide(variable, new.parameter)
         for slot, moment in zip(slots, new[1:], strict=False):
             if self.moment_dtype == "bfloat16":
                 moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), self._step(), ops)
             self.assign(slot, ops.cast(moment, slot.dtype))
+
+    def _wide(self, variable: Any) -> Any:
+        """The number that a variable and its remainder stand for, in the dtype of the arithmetic."""
+        if _keras_dtype(variable) not in rounding.NARROW:
+            return ops.cast(variable, _arithmetic_dtype(variable))
+        remainder = self._remainders[self._get_variable_index(variable)]
+        kept = None if remainder is None else ops.convert_to_tensor(remainder)
+        return rounding.restore(ops.convert_to_tensor(variable), kept, ops)
+
+    def _assign_wide(self, variable: Any, value: Any) -> None:
+        """Give a variable, and its remainder, a value of the dtype of the arithmetic."""
+        dtype = _keras_dtype(variable)
+        if dtype not in rounding.NARROW:
+            self.assign(variable, ops.cast(value, dtype))
+            return
+        index = self._get_variable_index(variable)
+        key = rounding.random_key(self.rounding_seed, self._step(), index, ops)
+        narrow, remainder = rounding.store(value, dtype, self.parameter_rounding, key, ops)
+        self.assign(variable, narrow)
+        if remainder is not None:
+            self.assign(self._remainders[index], remainder)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         backend = keras.backend.backend()
@@ -229,8 +276,7 @@ class Adam(keras.optimizers.Adam):
         import jax
         from jax.core import Tracer
 
-        slots = [slot for variable in variables for slot in self._slots(variable)]
-        state = [*variables, *slots, self._iterations]
+        state = [*variables, *self._state(variables), self._iterations]
         values = [variable.value for variable in state]
         traced = any(isinstance(value, Tracer) for value in (*gradients, *values))
         if traced or values[0] is not variables[0]._value:  # the latter in a `StatelessScope`: the caller's arrays
@@ -263,32 +309,62 @@ class Adam(keras.optimizers.Adam):
         slots = [self._momentums[index], self._velocities[index]]
         return [*slots, self._velocity_hats[index]] if self.amsgrad else slots
 
+    def _state(self, variables: Any) -> list:
+        """The optimizer's variables that belong to these variables of the model."""
+        slots = [slot for variable in variables for slot in self._slots(variable)]
+        remainders = [self._remainders[self._get_variable_index(variable)] for variable in variables]
+        return slots + [remainder for remainder in remainders if remainder is not None]
+
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` does it, so that a step rounds once."""
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        frequency = self.ema_overwrite_frequency
+        if keras.backend.backend() != "jax" or not self.use_ema or frequency is None:
+            super()._backend_apply_gradients(grads, trainable_variables)
+            return
+        # Keras's own code for JAX would overwrite the variables, but not what is kept beside them.
+        self.ema_overwrite_frequency = None
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)
+        finally:
+            self.ema_overwrite_frequency = frequency
+        due = ops.equal(ops.mod(self._step(), frequency), 0)
+        for variable, average in zip(self._trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                wide = self._wide(variable)
+                self._assign_wide(variable, ops.where(due, ops.cast(average, wide.dtype), wide))
 
     def _update_model_variables_moving_average(self, trainable_variables):
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
             if average is not None:
-                value = ops.cast(variable, average.dtype)
+                value = ops.cast(self._wide(variable), average.dtype)
                 weight = ops.cast(ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.ema_momentum), average.dtype)
                 average.assign(average + weight * (value - average))
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        narrow = any(_keras_dtype(variable) in _NARROW for variable in trainable_variables)
+        narrow = any(_keras_dtype(variable) in rounding.NARROW for variable in trainable_variables)
         if keras.backend.backend() == "tensorflow" and not narrow:  # which knows what to do on several devices
             super()._overwrite_model_variables_with_average_value(trainable_variables)
             return
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
             if average is not None:
                 # A copy: on JAX the next `fit` gives away both buffers, and cannot give away one twice.
-                self.assign(variable, ops.copy(ops.cast(average, variable.dtype)))
+                self._assign_wide(variable, ops.copy(ops.cast(average, _arithmetic_dtype(variable))))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this optimizer again, without its state."""
-        return super().get_config() | {"epsilon_hat": self.epsilon_hat, "moment_dtype": self.moment_dtype}
+        return super().get_config() | {name: getattr(self, name) for name in _OWN_ARGUMENTS}
 
     @classmethod
-    def from_keras(cls, optimizer: keras.optimizers.Adam, *, moment_dtype: str = "float32") -> "Adam":
+    def from_keras(
+        cls,
+        optimizer: keras.optimizers.Adam,
+        *,
+        moment_dtype: str = "float32",
+        parameter_rounding: str = "compensated",
+        rounding_seed: int = 0,
+    ) -> "Adam":
         """An optimizer that continues the run of a `keras.optimizers.Adam` or `AdamW` as that would have.
 
         Its hyperparameters, step count, moments and averages are taken over, and `epsilon_hat=True` puts ε where Keras
@@ -297,6 +373,8 @@ class Adam(keras.optimizers.Adam):
         Args:
             optimizer: The optimizer to take over; built on its variables or not yet.
             moment_dtype: As in the constructor.
+            parameter_rounding: As in the constructor.
+            rounding_seed: As in the constructor.
 
         Raises:
             TypeError: `optimizer` is of another class. Of a `LossScaleOptimizer`, give its `inner_optimizer`.
@@ -306,8 +384,14 @@ class Adam(keras.optimizers.Adam):
                 f"optimizer must be a keras.optimizers.Adam or AdamW. Received: {type(optimizer).__module__}."
                 f"{type(optimizer).__name__}"
             )
-        config = _arguments(optimizer) | {"epsilon_hat": True, "moment_dtype": moment_dtype}
-        return _copy_state(optimizer, cls(**config))
+        made = cls(
+            **_arguments(optimizer),
+            epsilon_hat=True,
+            moment_dtype=moment_dtype,
+            parameter_rounding=parameter_rounding,
+            rounding_seed=rounding_seed,
+        )
+        return _copy_state(optimizer, made)
 
     def to_keras(self) -> keras.optimizers.Adam:
         """A `keras.optimizers.Adam` with these hyperparameters and this state.
@@ -315,8 +399,7 @@ class Adam(keras.optimizers.Adam):
         It continues the run as this optimizer would with `epsilon_hat=True`. With `epsilon_hat=False` its steps differ
         by where ε is added, which fades as β₂ᵗ does.
         """
-        config = _arguments(self)
-        del config["epsilon_hat"], config["moment_dtype"]
+        config = {name: value for name, value in _arguments(self).items() if name not in _OWN_ARGUMENTS}
         return _copy_state(self, keras.optimizers.Adam(**config))
 
 
@@ -329,20 +412,20 @@ def _arguments(optimizer: keras.optimizers.Adam) -> dict[str, Any]:
 
 
 def _copy_state(source: keras.optimizers.Adam, target: Any) -> Any:
-    """Both classes keep the same variables in the same order; only their dtypes may differ."""
+    """Both classes keep the same variables in the same order, of other dtypes; then come the remainders of ours."""
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if hasattr(source, name):
             setattr(target, name, getattr(source, name))
     if source.built:
         target.build(source._trainable_variables)
-    for old, new in zip(source.variables, target.variables, strict=True):
+    for old, new in zip(source.variables, target.variables, strict=False):
         new.assign(ops.cast(old, new.dtype))
     return target
 
 
 def _widened(gradient: Any) -> Any:
     """A float16 or bfloat16 gradient as float32; any other as it is."""
-    if gradient is None or _keras_dtype(gradient) not in _NARROW:
+    if gradient is None or _keras_dtype(gradient) not in rounding.NARROW:
         return gradient
     return ops.cast(_dense(gradient), "float32")
 
@@ -386,7 +469,7 @@ def _array_namespace() -> Any:
         return ops
     import torch
 
-    return torch
+    return arrays.namespace(torch)
 
 
 def _decay(beta: Any) -> rule.Decay:
@@ -403,7 +486,7 @@ def _learning_rate_in_float32() -> Iterator[None]:
     """Keras makes the variable in `floatx`, where 0.001 is 0.00099945 in bfloat16, and 1e-8 is 0 in float16."""
     floatx = keras.config.floatx()
     try:
-        if floatx in _NARROW:
+        if floatx in rounding.NARROW:
             keras.config.set_floatx("float32")
         yield
     finally:
