@@ -138,7 +138,7 @@ class Program:
         """Bytes that an epoch needs on the device beside the data, as XLA plans it; this compiles the program."""
         batches = _batches(order, batch_size) if order.shape[-1] >= batch_size else order[None]
         lowered = self._train_full.lower(self._state(members), members.hyperparameters, data, batches)
-        plan = lowered.compile().memory_analysis()
+        plan: Any = lowered.compile().memory_analysis()
         state = sum(array.nbytes for array in jax.tree.leaves(members))
         return state + plan.temp_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
 
@@ -158,7 +158,7 @@ class Program:
 
     def _call(self, name: str, function: Callable, *args: Any, **static: Any) -> Any:
         """Call a compiled function; several threads may do so, and only the first of them compiles it."""
-        key = (name, *((np.shape(leaf), np.result_type(leaf)) for leaf in jax.tree.leaves(args)), *static.values())
+        key = (name, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args)), *static.values())
         if key in self._compiled:
             return function(*args, **static)
         with self._compiling:
@@ -171,9 +171,8 @@ class Program:
 
         def step(state, indices):
             batch = jax.tree.map(lambda rows: rows[indices], data)
-            return jax.vmap(member_step, in_axes=(0, 0, None if indices.ndim == 1 else 0))(
-                state, hyperparameters, batch
-            )
+            batch_axis = None if indices.ndim == 1 else 0
+            return jax.vmap(member_step, in_axes=(0, 0, batch_axis))(state, hyperparameters, batch)
 
         def member_step(state, hyperparameters, batch):
             if "learning_rate" in hyperparameters:

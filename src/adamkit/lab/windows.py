@@ -72,12 +72,12 @@ def conv(
     positions = kernel.reshape(len(windows), *kernel.shape[axes:])
     if groups > 1:
         products = [_grouped(window, weights, groups) for window, weights in zip(windows, positions, strict=True)]
-        output = sum(products[1:], products[0])
+        output = functools.reduce(jnp.add, products)
     elif inputs.shape[-1] < _FEW_CHANNELS:
         output = jnp.concatenate(windows, axis=-1) @ positions.reshape(-1, kernel.shape[-1])
     else:
         products = [window @ weights for window, weights in zip(windows, positions, strict=True)]
-        output = sum(products[1:], products[0])
+        output = functools.reduce(jnp.add, products)
     return _as_given(output, data_format)
 
 
