@@ -220,7 +220,7 @@ class Program:
             with keras.StatelessScope(state_mapping=zip(self._model.metrics_variables, values, strict=True)):
                 return self._model.get_metrics_result()
 
-        return last_batch or _flat(jax.vmap(result)(metrics))
+        return last_batch or flat(jax.vmap(result)(metrics))
 
 
 def _after(members: Members, state: tuple) -> Members:
@@ -254,11 +254,11 @@ def _fast_compilation() -> dict[str, Any]:
     return options
 
 
-def _flat(logs: dict[str, Any]) -> Logs:
+def flat(logs: dict[str, Any]) -> Logs:
     """Metrics that report several numbers do so as a dictionary of their own."""
     flat = {}
     for name, value in logs.items():
-        flat.update(_flat(value) if isinstance(value, dict) else {name: value})
+        flat.update(flat(value) if isinstance(value, dict) else {name: value})
     return flat
 
 

@@ -40,8 +40,8 @@ class RunFolder:
         self._made = made or []  # folders that were made for it, the innermost first
 
     @classmethod
-    def create(cls, path: str | Path | None) -> "RunFolder":
-        """Make a new folder; None: one in `runs`, named after the time.
+    def create(cls, path: str | Path | None, kind: str = "train") -> "RunFolder":
+        """Make a new folder; None: one in `runs`, named after `kind` and the time.
 
         Raises:
             InputError: There is something at `path` already that is no empty folder, or none can be made there.
@@ -49,7 +49,7 @@ class RunFolder:
         """
         if path is not None:
             return cls._made_at(Path(path))
-        name = DEFAULT_PARENT / datetime.now().strftime("train-%Y%m%d-%H%M%S")
+        name = DEFAULT_PARENT / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
         number = 1
         while True:
             candidate = name if number == 1 else name.with_name(f"{name.name}-{number}")
@@ -103,16 +103,16 @@ class RunFolder:
     def write_record(self, record: dict[str, Any]) -> None:
         """Write `run.json`."""
         text = json.dumps(record, indent=2) + "\n"
-        self._replace(_RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+        self.replace(_RECORD, lambda path: path.write_text(text, encoding="utf-8"))
 
     def write_history(self, history: "pd.DataFrame") -> None:
         """Write `history.parquet`."""
-        self._replace(_HISTORY, lambda path: history.to_parquet(path, index=False))
+        self.replace(_HISTORY, lambda path: history.to_parquet(path, index=False))
 
     def write_model(self, model: "keras.Model") -> None:
         """Write `model.keras`, with the optimizer's state."""
         with _without_tensorflow():
-            self._replace(_MODEL, model.save)
+            self.replace(_MODEL, model.save)
 
     def read_record(self) -> dict[str, Any]:
         """What `run.json` holds; InputError where it is damaged."""
@@ -133,11 +133,13 @@ class RunFolder:
         except Exception as error:  # pyarrow has errors of its own
             raise InputError(f"{self.path / _HISTORY} is no readable history: {reason(error)}") from error
 
-    def _replace(self, name: str, write: Callable[[Path], Any]) -> None:
-        temporary = self.path / f".{os.getpid()}.{name}"
+    def replace(self, name: str, write: Callable[[Path], Any]) -> None:
+        """Let `write` write a file, given a path, and rename that to `name`."""
+        final = self.path / name
+        temporary = final.with_name(f".{os.getpid()}.{final.name}")
         try:
             write(temporary)
-            temporary.replace(self.path / name)
+            temporary.replace(final)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -112,12 +112,34 @@ def train(
         >>> bool(result.history.loss.iloc[-1] < 0.01)
         True
     """
+    check_model(model)
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    data, validation = checked_data(x, y, validation_data, validation_split, class_weight, sample_weight)
+    run = _Run(epochs, on_epoch or (lambda row: None))
+    fit = _train_compiled if keras.backend.backend() == "jax" else _train_with_fit
+    with ctrl_c_asks(run):
+        fit(model, data, validation, run, batch_size, shuffle, seed)
+    return TrainResult(pd.DataFrame(run.rows), model, time.perf_counter() - run.started, run.interrupted)
+
+
+def check_model(model: Any) -> None:
+    """TypeError or ValueError unless `model` is a compiled Keras model."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a compiled keras.Model. Received: {type(model).__name__}")
     if not model.compiled or model.optimizer is None:
         raise ValueError("model must be compiled with an optimizer and a loss. Received: a model without; call compile")
-    _check_count("epochs", epochs)
-    _check_count("batch_size", batch_size)
+
+
+def checked_data(
+    x: Any,
+    y: Any,
+    validation_data: tuple | None,
+    validation_split: float,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+) -> tuple[Any, Any]:
+    """The rows to train on and those to validate on (or None), each as (x, y, sample weights); see `train`."""
     if not 0 <= validation_split < 1:
         raise ValueError(f"validation_split must be >= 0 and < 1. Received: validation_split={validation_split!r}")
     if class_weight is not None and sample_weight is not None:
@@ -126,20 +148,13 @@ def train(
     if class_weight is not None:
         data = (data[0], data[1], _weights_of(data[1], class_weight))
     data = _weight_each_output(data)
-    validation = None
     if validation_data is not None:
         if len(validation_data) not in (2, 3):
             raise ValueError(
                 f"validation_data must be (x, y) or (x, y, sample_weight). Received: {len(validation_data)}"
             )
-        validation = _weight_each_output(_arrays("validation_data", (*validation_data, None)[:3]))
-    elif validation_split:
-        data, validation = _split(data, validation_split)
-    run = _Run(epochs, on_epoch or (lambda row: None))
-    fit = _train_compiled if keras.backend.backend() == "jax" else _train_with_fit
-    with _ctrl_c_ends_after_the_epoch(run):
-        fit(model, data, validation, run, batch_size, shuffle, seed)
-    return TrainResult(pd.DataFrame(run.rows), model, time.perf_counter() - run.started, run.interrupted)
+        return data, _weight_each_output(_arrays("validation_data", (*validation_data, None)[:3]))
+    return _split(data, validation_split) if validation_split else (data, None)
 
 
 def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> None:
@@ -204,9 +219,15 @@ def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle
     )
 
 
+class Interruptible(Protocol):
+    """Something that looks, now and then, whether it was asked to stop."""
+
+    interrupted: bool
+
+
 @contextlib.contextmanager
-def _ctrl_c_ends_after_the_epoch(run: _Run) -> Iterator[None]:
-    """The first Ctrl-C only asks to stop, so that no epoch is left half done; a second one is Python's own."""
+def ctrl_c_asks(run: Interruptible) -> Iterator[None]:
+    """The first Ctrl-C only asks to stop, so that nothing is left half done; a second one is Python's own."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
@@ -232,7 +253,7 @@ def _arrays(name: str, data: Any) -> Any:
         if values.ndim == 0 or values.dtype == object:
             raise ValueError(f"{name} must be arrays of numbers (rows, …). Received: {values.dtype} {values.shape}")
         is_float = "float" in values.dtype.name
-        return values.astype(keras.backend.floatx()) if is_float else values
+        return values.astype(keras.backend.floatx(), copy=False) if is_float else values
 
     data = keras.tree.map_structure(array, data)
     lengths = {len(values) for values in keras.tree.flatten(data) if values is not None}
@@ -272,7 +293,8 @@ def _weight_each_output(data: Any) -> Any:
     return x, y, weights
 
 
-def _check_count(name: str, value: Any) -> None:
+def check_count(name: str, value: Any) -> None:
+    """TypeError or ValueError unless `value` is a whole number >= 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be a whole number >= 1. Received: {name}={value!r}")
     if value < 1:
