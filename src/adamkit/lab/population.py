@@ -61,17 +61,19 @@ def members_of(model: keras.Model, n: int = 1, settings: Mapping[str, np.ndarray
 
 
 def scheduled(step: Any, hyperparameters: Mapping[str, Any]) -> Any:
-    """The learning rate of a step, counted from 0: a linear rise over `warmup_steps`, then half a cosine.
+    """The learning rate of a step, counted from 0, as `keras.optimizers.schedules.CosineDecay` has it.
 
-    At the last of `total_steps` it has come down to `cosine_alpha` of `learning_rate` (Loshchilov and Hutter 2017,
-    arXiv:1608.03983, equation 5, with one period).
+    It rises from 0 over `warmup_steps` to `learning_rate`, and falls over the rest of `total_steps`, along half a
+    cosine, to `cosine_alpha` of it (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, with one period).
     """
+    factor: Any = 1.0
     rise = hyperparameters.get("warmup_steps", 0.0)
-    factor = jnp.minimum((step + 1) / jnp.maximum(rise, 1.0), 1.0)
     if "cosine_alpha" in hyperparameters:
-        share = (step + 1 - rise) / jnp.maximum(hyperparameters["total_steps"] - rise, 1.0)
-        cosine = (1 + jnp.cos(jnp.pi * jnp.clip(share, 0.0, 1.0))) / 2
-        factor = factor * (hyperparameters["cosine_alpha"] + (1 - hyperparameters["cosine_alpha"]) * cosine)
+        alpha = hyperparameters["cosine_alpha"]
+        share = jnp.clip((step - rise) / jnp.maximum(hyperparameters["total_steps"] - rise, 1.0), 0.0, 1.0)
+        factor = alpha + (1 - alpha) * (1 + jnp.cos(jnp.pi * share)) / 2
+    if "warmup_steps" in hyperparameters:
+        factor = jnp.where(step < rise, step / jnp.maximum(rise, 1.0), factor)
     return hyperparameters["learning_rate"] * factor
 
 

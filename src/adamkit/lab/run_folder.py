@@ -1,4 +1,4 @@
-"""The folder that a training run leaves: `run.json`, `history.parquet` and `model.keras`.
+"""The folder that a training run leaves: `run.json`, `history.parquet` and `model.keras`; a sweep leaves others too.
 
 Each file is written under a temporary name, which starts with a dot, and renamed, so that whoever reads it, at any
 moment and after a crash, finds a whole one or none.
@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_PARENT = Path("runs")
+PARTS = "parts"  # what a sweep has finished
 _RECORD, _HISTORY, _MODEL = "run.json", "history.parquet", "model.keras"
 _FAILURES_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 
@@ -89,10 +91,12 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is None or (self.path / _HISTORY).exists():
+        if kind is None or (self.path / _HISTORY).exists() or any((self.path / PARTS).glob("*.parquet")):
             return
         with contextlib.suppress(OSError):
             (self.path / _RECORD).unlink(missing_ok=True)
+            if (self.path / PARTS).exists():
+                shutil.rmtree(self.path / PARTS)
             for folder in self._made:
                 folder.rmdir()
 

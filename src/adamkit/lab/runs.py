@@ -42,7 +42,10 @@ class Settings:
         model: See `adamkit.lab.models.build`.
         loss: Keras's name of a loss; None: what fits the target.
         metrics: Keras's names of metrics; None: what fits the target.
-        learning_rate: As in `adamkit.keras.Adam`; so are the next seven.
+        learning_rate: As in `adamkit.keras.Adam`; so are `beta_1` to `moment_dtype`.
+        warmup_steps: Steps over which the learning rate rises from 0, >= 0.
+        cosine_alpha: The share of the learning rate that it falls to, along half a cosine, from the end of the warm-up
+            to the last step; 0 to 1, 1 for no fall.
         beta_1: …
         beta_2: …
         epsilon: …
@@ -64,6 +67,8 @@ class Settings:
     loss: str | None = None
     metrics: Sequence[str] | None = None
     learning_rate: float = 0.001
+    warmup_steps: int = 0
+    cosine_alpha: float = 1.0
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7
@@ -93,12 +98,13 @@ class Settings:
                 rule.check_number(name, getattr(self, name))
             for name in ("beta_1", "beta_2", "validation_split"):
                 rule.check_number(name, getattr(self, name), below=1)
+            rule.check_number("cosine_alpha", self.cosine_alpha, below=math.nextafter(1, 2))
             for name in ("amsgrad", "epsilon_hat", "shuffle"):
                 rule.check_flag(name, getattr(self, name))
             moments.check_format("moment_dtype", self.moment_dtype)
         except (TypeError, ValueError) as error:
             raise InputError(str(error)) from error
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("warmup_steps", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
                 raise InputError(f"{name} must be a whole number >= {least} and < 2³². Received: {name}={value!r}")
@@ -167,7 +173,7 @@ def prepare(settings: Settings) -> Prepared:
     model = models.build(settings.model, train)
     loss, metrics = models.objective(train, settings.loss, settings.metrics, model=model)
     optimizer = Adam(
-        learning_rate=settings.learning_rate,
+        learning_rate=_learning_rate(settings, len(train)),
         beta_1=settings.beta_1,
         beta_2=settings.beta_2,
         epsilon=settings.epsilon,
@@ -199,8 +205,27 @@ def prepare(settings: Settings) -> Prepared:
 
 
 def again(folder: RunFolder, **changes: Any) -> Settings:
-    """The settings of an earlier run, with `changes`; InputError where its record is damaged."""
-    return replace(Settings.of(folder.read_record()), **changes)
+    """The settings of an earlier run, with `changes`; InputError where its record is damaged or of a sweep."""
+    record = folder.read_record()
+    if "sweep" in record:
+        raise InputError(f"{folder.path} must be the folder of a training run, and is that of a sweep")
+    return replace(Settings.of(record), **changes)
+
+
+def _learning_rate(settings: Settings, rows: int) -> Any:
+    """The number, or the schedule that `adamkit.lab.population.scheduled` maps in a sweep."""
+    if not settings.warmup_steps and settings.cosine_alpha == 1:
+        return settings.learning_rate
+    import keras
+
+    steps = settings.epochs * math.ceil(rows / settings.batch_size)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if settings.warmup_steps else settings.learning_rate,
+        decay_steps=max(steps - settings.warmup_steps, 1),
+        alpha=settings.cosine_alpha,
+        warmup_target=settings.learning_rate if settings.warmup_steps else None,
+        warmup_steps=settings.warmup_steps,
+    )
 
 
 def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -22,14 +22,13 @@ from adamkit.lab import spaces
 from adamkit.lab.chunks import Chunk, Run, State, Trainer
 from adamkit.lab.errors import InputError, listed, reason
 from adamkit.lab.population import SCHEDULE
-from adamkit.lab.run_folder import RunFolder
+from adamkit.lab.run_folder import PARTS, RunFolder
 from adamkit.lab.trainer import check_count, check_model, checked_data, ctrl_c_asks
 
 if TYPE_CHECKING:
     from adamkit.lab.sensitivity import Sensitivity
 
 HISTORY, SUMMARY, CHARTS = "history.parquet", "summary.csv", "charts"
-_PARTS = "parts"  # of an unfinished sweep, and the weights of a finished one
 _PROGRAM = ("amsgrad", "batch_size")  # what changes the program; settings are grouped by these
 
 
@@ -426,7 +425,7 @@ class _Parts:
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="adamkit-sweep-", ignore_cleanup_errors=True)
             return cls(Path(temporary.name), fingerprint, temporary)
-        parts = cls(Path(folder) / _PARTS, fingerprint)
+        parts = cls(Path(folder) / PARTS, fingerprint)
         parts._folder.mkdir(parents=True, exist_ok=True)
         plan = parts._folder / "plan.json"
         if plan.exists():
