@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab.errors import InputError, reason
-from adamkit.lab.population import Data, Logs, Members, Program, members_of
+from adamkit.lab.population import Data, Logs, Members, Program, in_float32, members_of
 
 Arrays = list[np.ndarray]
 
@@ -123,6 +123,7 @@ class Trainer:
 
     def __post_init__(self):
         self._program = Program.of(self.model)
+        self._one = jax.device_get(members_of(self.model))  # now: a program that is traced changes the optimizer
         self._rows = len(jax.tree.leaves(self.data)[0])
         self._devices = _workers()
         self._available = self.memory or int(_free_memory() * _SHARE_OF_MEMORY)
@@ -219,14 +220,17 @@ class Trainer:
 
     def _members(self, runs: Sequence[Run], state: State | None) -> Members:
         names = list(self.settings[0])
-        own = {name: np.array([self.settings[run.setting][name] for run in runs]) for name in names}
-        members = members_of(self.model, len(runs), own)
-        if state is None:
-            with self._one_at_a_time:  # Python's random state is one for all threads
-                starts = [self.start(run) for run in runs] if len({*runs}) > 1 else [self.start(runs[0])] * len(runs)
-            trainable, non_trainable = zip(*starts, strict=True)
-            return members._replace(trainable=_stacked(trainable), non_trainable=_stacked(non_trainable))
-        return members._replace(trainable=state.trainable, non_trainable=state.non_trainable, optimizer=state.optimizer)
+        own = {name: in_float32(name, np.array([self.settings[run.setting][name] for run in runs])) for name in names}
+        members = jax.tree.map(lambda value: np.broadcast_to(value, (len(runs), *value.shape[1:])), self._one)
+        members = members._replace(hyperparameters=members.hyperparameters | own)
+        if state is not None:
+            return members._replace(
+                trainable=state.trainable, non_trainable=state.non_trainable, optimizer=state.optimizer
+            )
+        with self._one_at_a_time:  # Python's random state is one for all threads
+            starts = [self.start(run) for run in runs] if len({*runs}) > 1 else [self.start(runs[0])] * len(runs)
+        trainable, non_trainable = zip(*starts, strict=True)
+        return members._replace(trainable=_stacked(trainable), non_trainable=_stacked(non_trainable))
 
     def _epoch(self, members: Members, order: np.ndarray, device: Any) -> tuple[Members, Logs]:
         if not self._streamed:

@@ -38,15 +38,8 @@ class Members(NamedTuple):
     hyperparameters: dict[str, Any]  # Adam's, and those of a learning-rate schedule; each (n,) float32
 
 
-def members_of(model: keras.Model, n: int = 1, settings: Mapping[str, np.ndarray] | None = None) -> Members:
-    """A population whose members all start as the model stands.
-
-    Args:
-        model: Compiled and built.
-        n: Its size.
-        settings: Hyperparameters by name, each (n,), in which the members differ: those of Adam, and `learning_rate`,
-            `warmup_steps`, `cosine_alpha` and `total_steps` of a schedule (see `scheduled`).
-    """
+def members_of(model: keras.Model, n: int = 1) -> Members:
+    """A population whose members all start as the model, compiled and built, stands."""
     members = Members(
         [v.value for v in model.trainable_variables],
         [v.value for v in model.non_trainable_variables],
@@ -54,10 +47,16 @@ def members_of(model: keras.Model, n: int = 1, settings: Mapping[str, np.ndarray
         jax.tree.map(np.float32, _hyperparameters(_adam(model.optimizer))),
     )
     # Through NumPy: on the host a copy is cheaper than the compilation of small programs.
-    members = jax.tree.map(lambda value: np.broadcast_to(value, (n, *np.shape(value))), jax.device_get(members))
-    for name, values in (settings or {}).items():
-        members.hyperparameters[name] = _in_float32(name, values)
-    return jax.device_put(members)
+    repeated = jax.tree.map(lambda value: np.broadcast_to(value, (n, *np.shape(value))), jax.device_get(members))
+    return jax.device_put(repeated)
+
+
+def in_float32(name: str, values: np.ndarray) -> Any:
+    """(n,) numbers of one hyperparameter as `Members.hyperparameters` has them: a β in its three forms."""
+    if not name.startswith("beta"):
+        return np.asarray(values, np.float32)
+    decays = zip(*(rule.Decay.of(float(value)) for value in values), strict=True)
+    return rule.Decay(*(np.array(numbers, np.float32) for numbers in decays))
 
 
 def scheduled(step: Any, hyperparameters: Mapping[str, Any]) -> Any:
@@ -258,10 +257,10 @@ def _fast_compilation() -> dict[str, Any]:
 
 def flat(logs: dict[str, Any]) -> Logs:
     """Metrics that report several numbers do so as a dictionary of their own."""
-    flat = {}
+    named = {}
     for name, value in logs.items():
-        flat.update(flat(value) if isinstance(value, dict) else {name: value})
-    return flat
+        named.update(flat(value) if isinstance(value, dict) else {name: value})
+    return named
 
 
 def _structure(model: keras.Model) -> tuple:
@@ -288,14 +287,6 @@ def _hyperparameters(adam: Adam | None) -> dict[str, Any]:
         if value is not None:
             values[name] = rule.Decay.of(value) if name.startswith("beta") else value
     return values
-
-
-def _in_float32(name: str, values: np.ndarray) -> Any:
-    """(n,) numbers of one hyperparameter, a β in its three forms."""
-    if not name.startswith("beta"):
-        return np.asarray(values, np.float32)
-    decays = zip(*(rule.Decay.of(float(value)) for value in values), strict=True)
-    return rule.Decay(*(np.array(numbers, np.float32) for numbers in decays))
 
 
 @contextlib.contextmanager
