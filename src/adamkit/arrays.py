@@ -55,6 +55,10 @@ class _NumPy:
         """0, 1, 2, …: int32, one for each element of the flattened array; from 2³¹ on, modulo 2³²."""
         return self.cast(self._module.arange(math.prod(array.shape)), "int32")
 
+    def pad(self, array: Array, count: int) -> Array:
+        """(n,) as (n + count,), with zeros at the end."""
+        return self._module.pad(array, ((0, count),))
+
     def _dtype(self, name: str) -> Any:
         if name == "bfloat16":
             import ml_dtypes
@@ -90,6 +94,12 @@ class _Torch(_NumPy):
 
     def positions(self, array: Array) -> Array:
         return self.cast(self._module.arange(math.prod(array.shape), device=array.device), "int32")
+
+    def pad(self, array: Array, count: int) -> Array:
+        return self._module.nn.functional.pad(array, (0, count))
+
+    def max(self, array: Array, axis: int) -> Array:
+        return self._module.amax(array, dim=axis)
 
     def _dtype(self, name: str) -> Any:
         return getattr(self._module, name)

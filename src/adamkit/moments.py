@@ -123,6 +123,8 @@ def round_to_bfloat16(moment: Array, step: Scalar, ops: Any) -> Array:
 
 
 def _encode(moment: Array, step: Scalar, which: str, xp: Any) -> tuple[Array, Array]:
+    if 0 in moment.shape:  # of nothing there is no largest
+        return xp.cast(moment, "uint8"), xp.cast(xp.reshape(moment, (0,)), "uint8")
     shift = _SHIFT[which]
     bits = _in_blocks(xp.view(moment, "int32"), xp)
     magnitude = xp.minimum(xp.bitwise_and(bits, 0x7FFFFFFF), _INFINITY)

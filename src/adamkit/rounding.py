@@ -157,19 +157,19 @@ def random_key(seed: int, step: Scalar, index: Any, xp: Any) -> Array:
         step = _signed(step)
     # In one dimension: NumPy warns of overflow in numbers, not in arrays.
     step = xp.reshape(xp.cast(step, "int32"), (1,))
-    start = _mixed(step * 0 + _signed(seed + 0x9E3779B9), xp)  # 2³² / golden ratio: 0 would stay 0
+    start = mixed(step * 0 + _signed(seed + 0x9E3779B9), xp)  # 2³² / golden ratio: 0 would stay 0
     for number in (step, index):
-        start = _mixed(xp.bitwise_xor(start, number), xp)
+        start = mixed(xp.bitwise_xor(start, number), xp)
     return start
 
 
 def _random_16_bits(key: Array, like: Array, xp: Any) -> Array:
     """0 … 65535 for each element, from its position alone: no state, no order, the same for any number of threads."""
-    bits = _mixed(xp.positions(like) + key, xp)
+    bits = mixed(xp.positions(like) + key, xp)
     return xp.reshape(xp.bitwise_and(bits, 0xFFFF), like.shape)
 
 
-def _mixed(number: Array, xp: Any) -> Array:
+def mixed(number: Array, xp: Any) -> Array:
     """An int32 made random: each bit of the result depends on every bit of the number (Wellons' lowbias32).
 
     https://nullprogram.com/blog/2018/07/31/, "Prospecting for Hash Functions".
