@@ -103,7 +103,7 @@ class Sensitivity:
     def describe(self) -> list[str]:
         """What this says, in words: one line a hyperparameter, then how much each matters, then divergence."""
         metric = self.objective.removeprefix("-")
-        lines = [_range_in_words(metric, effect) for effect in self.effects]
+        lines = [range_in_words(metric, effect) for effect in self.effects]
         if self.why_no_importance:
             lines.append(self.why_no_importance)
         if self.interactions:
@@ -208,6 +208,33 @@ def shown(name: str, value: Value) -> str:
     if known.is_decay and 0.5 <= value < 1:
         return f"{value:.{1 - math.floor(math.log10(1 - value) + 1e-9)}f}".rstrip("0")
     return f"{value:.2g}"
+
+
+def range_in_words(metric: str, effect: Effect) -> str:
+    """The good range of a hyperparameter in one sentence, without a full stop."""
+    name = effect.name
+    known, words = HYPERPARAMETERS[name], WORDS.get(name, name)
+    low, high = shown(name, effect.low), shown(name, effect.high)
+    near_best = f"{metric} stays within 5 % of the best"
+    if known.kind == "flag":
+        return (
+            f"{near_best} with and without {name}"
+            if effect.low != effect.high
+            else f"{near_best} with {name}={low} only"
+        )
+    if effect.low == effect.high:
+        return f"{near_best} with {name}={low} only"
+    end = "near the " if effect.sampled else "the "
+    below = f", {end}lowest tried," if effect.from_lowest else ""
+    above = f", {end}highest tried" if effect.to_highest else ""
+    if below and above:
+        span = f"for all {words} tried, from {low} to {high}"
+    else:
+        span = f"for {words} from {low}{below} to {high}{above}"
+    if known.scale != "log" or math.isnan(effect.width):
+        return f"{near_best} {span}"
+    width = f"{effect.width:.{1 if effect.width >= 0.1 else 2}f} decades" + known.is_decay * f" of 1 - {name}"
+    return f"{near_best} {span}: {width}" + (" or more" if below or above or effect.sampled else "")
 
 
 def _check(summary: pd.DataFrame, hyperparameters: Sequence[str]) -> None:
@@ -316,32 +343,6 @@ def _interaction(table: np.ndarray) -> np.ndarray:
 def _finite(positions: np.ndarray) -> np.ndarray:
     """Positions with 0 on a log scale a decade below the rest: a tree asks for the order alone."""
     return np.where(np.isfinite(positions), positions, positions[np.isfinite(positions)].min() - 1)
-
-
-def _range_in_words(metric: str, effect: Effect) -> str:
-    name = effect.name
-    known, words = HYPERPARAMETERS[name], WORDS.get(name, name)
-    low, high = shown(name, effect.low), shown(name, effect.high)
-    near_best = f"{metric} stays within 5 % of the best"
-    if known.kind == "flag":
-        return (
-            f"{near_best} with and without {name}"
-            if effect.low != effect.high
-            else f"{near_best} with {name}={low} only"
-        )
-    if effect.low == effect.high:
-        return f"{near_best} with {name}={low} only"
-    end = "near the " if effect.sampled else "the "
-    below = f", {end}lowest tried," if effect.from_lowest else ""
-    above = f", {end}highest tried" if effect.to_highest else ""
-    if below and above:
-        span = f"for all {words} tried, from {low} to {high}"
-    else:
-        span = f"for {words} from {low}{below} to {high}{above}"
-    if known.scale != "log" or math.isnan(effect.width):
-        return f"{near_best} {span}"
-    width = f"{effect.width:.{1 if effect.width >= 0.1 else 2}f} decades" + known.is_decay * f" of 1 - {name}"
-    return f"{near_best} {span}: {width}" + (" or more" if below or above or effect.sampled else "")
 
 
 def _percent(share: float) -> str:
