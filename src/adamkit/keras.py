@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from adamkit import arrays, moments, rounding, rule
+from adamkit import arrays, keras_state, moments, rounding, rule
+from adamkit.keras_state import MOMENT_NAMES, Slot
 
-_MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
 _OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed")
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
@@ -133,8 +133,32 @@ class Adam(keras.optimizers.Adam):
         """Make the optimizer's variables: for each variable of the model the moments, and what rounding it drops."""
         if self.built:
             return
+        for variable in var_list if self.moment_dtype == "int8" else ():
+            if _keras_dtype(variable) == "float64":
+                raise ValueError(
+                    "moment_dtype='int8' is for variables of float32, bfloat16 or float16; float64 ones need "
+                    f"moment_dtype='float32', which keeps float64. Received: {variable.path} of dtype float64"
+                )
         super().build(var_list)
+        self._scales = self._add_scales(var_list)
         self._remainders = [self._add_remainder(variable) for variable in var_list]
+
+    def _add_scales(self, variables: Any) -> list[list]:
+        """For each variable and each of its moments the variable that holds its scales, or None."""
+        scales: list[list] = [[None] * len(MOMENT_NAMES) for _ in variables]
+        for kinds in (MOMENT_NAMES[:2], MOMENT_NAMES[2:] if self.amsgrad else ()):  # the order of the moments
+            for own, variable in zip(scales, variables, strict=True):
+                size = math.prod(variable.shape)
+                if moments.format_of(size, self.moment_dtype) != "int8":
+                    continue
+                if self._overwrite_variable_with_gradient(variable):
+                    continue
+                prefix = (getattr(variable, "path", None) or variable.name).replace("/", "_").replace(":", "_")
+                for name in kinds:
+                    own[MOMENT_NAMES.index(name)] = self.add_variable(
+                        (moments.blocks(size),), dtype="uint8", name=f"{prefix}_{name}_scale"
+                    )
+        return scales
 
     def _add_remainder(self, variable: Any) -> Any:
         kept = rounding.remainder_dtype(_keras_dtype(variable), self.parameter_rounding)
@@ -143,13 +167,15 @@ class Adam(keras.optimizers.Adam):
         return self.add_variable_from_reference(variable, name="remainder")
 
     def add_variable(self, shape, initializer="zeros", dtype=None, *args: Any, name: str | None = None, **kwargs: Any):
-        """As in Keras, but never narrower than float32, apart from moments whose `moment_dtype` asks for it."""
-        if (name or "").endswith("_remainder"):
+        """As in Keras, but never narrower than float32, apart from what is stored in fewer bits."""
+        kind = (name or "").rpartition("_")[2] if not (name or "").endswith("_velocity_hat") else "velocity_hat"
+        if kind == "remainder":
             dtype = rounding.remainder_dtype(str(dtype), self.parameter_rounding)
         if dtype is not None and keras.backend.standardize_dtype(dtype) in rounding.NARROW:
             dtype = "float32"
-        if self.moment_dtype != "float32" and (name or "").endswith(tuple(f"_{moment}" for moment in _MOMENT_NAMES)):
-            dtype = self.moment_dtype
+        if kind in MOMENT_NAMES:
+            stored = moments.format_of(math.prod(shape), self.moment_dtype)
+            dtype = {"float32": dtype, "int8": "uint8"}.get(stored, stored)
         return super().add_variable(shape, initializer, dtype, *args, name=name, **kwargs)
 
     def apply(self, grads, trainable_variables=None):
@@ -172,7 +198,7 @@ class Adam(keras.optimizers.Adam):
             **{name: ops.cast(x, dtype) for name, x in coefficients._asdict().items() if ops.is_tensor(x)}
         )
         slots = self._slots(variable)
-        first, second, *maximum = (ops.cast(slot, dtype) for slot in slots)
+        first, second, *maximum = (slot.read(dtype) for slot in slots)
         new = rule.update(
             self._wide(variable),
             ops.cast(_dense(gradient), dtype),
@@ -184,9 +210,7 @@ class Adam(keras.optimizers.Adam):
         )
         self._assign_wide(variable, new.parameter)
         for slot, moment in zip(slots, new[1:], strict=False):
-            if self.moment_dtype == "bfloat16":
-                moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), self._step(), ops)
-            self.assign(slot, ops.cast(moment, slot.dtype))
+            slot.write(moment, self._step(), self.assign)
 
     def _wide(self, variable: Any) -> Any:
         """The number that a variable and its remainder stand for, in the dtype of the arithmetic."""
@@ -254,7 +278,7 @@ class Adam(keras.optimizers.Adam):
             return False
         groups: dict[Any, list] = {}  # the tensors of each variable, by dtype and whether it decays
         for gradient, variable in zip(gradients, variables, strict=True):
-            tensors = [variable.value, gradient, *(slot.value for slot in self._slots(variable))]
+            tensors = [variable.value, gradient, *(slot.values.value for slot in self._slots(variable))]
             # In a `StatelessScope` the values are the caller's, which must stay as they are.
             if tensors[0] is not variable._value or not kernel.applies(*tensors):
                 return False
@@ -303,17 +327,18 @@ class Adam(keras.optimizers.Adam):
             variable.assign(value)
         return True
 
-    def _slots(self, variable: Any) -> list:
-        """The variables that hold the moments of one variable of the model."""
+    def _slots(self, variable: Any) -> list[Slot]:
+        """The moments of one variable of the model."""
         index = self._get_variable_index(variable)
-        slots = [self._momentums[index], self._velocities[index]]
-        return [*slots, self._velocity_hats[index]] if self.amsgrad else slots
+        kept = [self._momentums[index], self._velocities[index]]
+        kept += [self._velocity_hats[index]] if self.amsgrad else []
+        return [Slot(*parts) for parts in zip(MOMENT_NAMES, kept, self._scales[index], strict=False)]
 
     def _state(self, variables: Any) -> list:
         """The optimizer's variables that belong to these variables of the model."""
-        slots = [slot for variable in variables for slot in self._slots(variable)]
+        kept = [part for variable in variables for slot in self._slots(variable) for part in slot.variables]
         remainders = [self._remainders[self._get_variable_index(variable)] for variable in variables]
-        return slots + [remainder for remainder in remainders if remainder is not None]
+        return kept + [remainder for remainder in remainders if remainder is not None]
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` does it, so that a step rounds once."""
@@ -351,6 +376,12 @@ class Adam(keras.optimizers.Adam):
             if average is not None:
                 # A copy: on JAX the next `fit` gives away both buffers, and cannot give away one twice.
                 self._assign_wide(variable, ops.copy(ops.cast(average, _arithmetic_dtype(variable))))
+
+    def load_own_variables(self, store):
+        """Set the state to one that was saved, by this class or by `keras.optimizers.Adam`, in any `moment_dtype`."""
+        arrays = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
+        if not (self.built and keras_state.load(self, arrays)):
+            super().load_own_variables(store)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this optimizer again, without its state."""
@@ -412,14 +443,13 @@ def _arguments(optimizer: keras.optimizers.Adam) -> dict[str, Any]:
 
 
 def _copy_state(source: keras.optimizers.Adam, target: Any) -> Any:
-    """Both classes keep the same variables in the same order, of other dtypes; then come the remainders of ours."""
+    """The optimizer `target`, with the state of `source`."""
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if hasattr(source, name):
             setattr(target, name, getattr(source, name))
     if source.built:
         target.build(source._trainable_variables)
-    for old, new in zip(source.variables, target.variables, strict=False):
-        new.assign(ops.cast(old, new.dtype))
+    keras_state.copy(source, target)
     return target
 
 
