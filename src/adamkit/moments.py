@@ -4,7 +4,7 @@
 | ---------- | --------------------------- | ------------ |
 | `float32`  | 8    | all of it (float64 for float64 parameters: 16 bytes) |
 | `bfloat16` | 4    | 8 of 24 significant bits; rounded so that nothing is lost on average |
-| `int8`     | 2.03 | a byte for m, a byte for v: 4 and 5 significant bits, over 16 powers of two; rounded in the same sense |
+| `int8`     | 2.03 | a byte each: 4 significant bits of m, 5 of v, over 16 powers of two; nothing lost on average |
 
 **int8** goes by blocks of 64 elements of the flattened (C order) array. A block has one byte of scale: the exponent of
 its largest number, as float32 has it. An element's byte says how far below that it is, on the bits of float32: they
@@ -65,7 +65,7 @@ def blocks(size: int) -> int:
 
 
 def encode_first(moment: Array, step: Scalar, xp: Any) -> tuple[Array, Array]:
-    """m as int8 blocks.
+    """The first moment, m, as int8 blocks.
 
     Args:
         moment: (…,) float32.
@@ -87,17 +87,17 @@ def encode_first(moment: Array, step: Scalar, xp: Any) -> tuple[Array, Array]:
 
 
 def encode_second(moment: Array, step: Scalar, xp: Any) -> tuple[Array, Array]:
-    """v, or AMSGrad's largest v, as int8 blocks: as `encode_first`, for numbers >= 0."""
+    """The second moment, v, or AMSGrad's largest v, as int8 blocks: as `encode_first`, for numbers >= 0."""
     return _encode(moment, step, "second", arrays.namespace(xp))
 
 
 def decode_first(codes: Array, scales: Array, xp: Any) -> Array:
-    """m from its int8 blocks: what `encode_first` gave, (…,) and (blocks,) uint8, as (…,) float32."""
+    """The first moment from its int8 blocks: what `encode_first` gave, (…,) and (blocks,) uint8, as (…,) float32."""
     return _decode(codes, scales, "first", arrays.namespace(xp))
 
 
 def decode_second(codes: Array, scales: Array, xp: Any) -> Array:
-    """v from its int8 blocks: what `encode_second` gave, (…,) and (blocks,) uint8, as (…,) float32."""
+    """The second moment from its int8 blocks: what `encode_second` gave, (…,) and (blocks,) uint8, as (…,) float32."""
     return _decode(codes, scales, "second", arrays.namespace(xp))
 
 
