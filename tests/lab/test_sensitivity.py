@@ -89,6 +89,17 @@ def test_draws_are_put_into_as_many_bins_as_a_grid_would_have():
     assert betas.to_highest
 
 
+def test_draws_do_not_blame_what_does_not_matter():
+    settings = draw({"learning_rate": "1e-5..1e-1", "beta_2": "0.9..0.9999", "batch_size": "8..512"}, 64)
+    result = found(settings, lambda table: 1 + rate(table) ** 2)
+    for effect in result.effects[1:]:
+        tried = [setting[effect.name] for setting in settings]
+        assert (effect.low, effect.high) == (min(tried), max(tried))
+        assert effect.from_lowest
+        assert effect.to_highest
+    assert result.effects[0].width < 1
+
+
 def test_a_good_range_is_contiguous():
     heights = [1.0, 2.0, 1.02, 2.0]
     (effect,) = found([{"batch_size": b} for b in (8, 16, 32, 64)], lambda _: np.array(heights)).effects

@@ -6,6 +6,7 @@ Assessing Hyperparameter Importance"): the share of the variance among settings 
 and that two explain together beyond each alone, by the marginals of a random forest (scikit-learn's).
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ FEWEST_SETTINGS = 8  # below, a forest has nothing to learn from
 FEWEST_BINS = 4
 TREES = 100
 LEVELS = 12  # values of a hyperparameter at which a marginal is taken
+NEGLIGIBLE = 0.01  # share of the variance
 TRUSTED = 0.2  # share of the variance that the forest foresees in settings it has not seen, for its marginals to count
 WORDS = {
     "learning_rate": "learning rates",
@@ -147,7 +149,9 @@ def sensitivity(summary: pd.DataFrame, hyperparameters: Sequence[str], objective
 
     Notes:
         Where settings are drawn rather than a grid, few share a value of a hyperparameter. They are then put into as
-        many bins as a grid of so many settings would have values, and each bin stands for its best setting.
+        many bins as a grid of so many settings would have values, and each bin stands for its best setting. The range
+        of a hyperparameter that explains less than 1 %, alone and with others, is then all that was tried: where it
+        seems better, the others happened to be.
 
         The forest learns the rank of the objective, not the objective: a loss of 10⁶ would else be all the variance
         there is. Diverging settings share the last rank.
@@ -176,10 +180,11 @@ def sensitivity(summary: pd.DataFrame, hyperparameters: Sequence[str], objective
     sampled = not _is_grid(columns)
     bins = max(FEWEST_BINS, round(len(values) ** (1 / max(len(columns), 1)))) if sampled else len(values)
     alone, together, why_not = _importances(columns, values)
-    effects = [
-        _effect(name, _profile(column, values, bins), threshold, sampled, alone.get(name))
-        for name, column in columns.items()
-    ]
+    effects = []
+    for name, column in columns.items():
+        effect = _effect(name, _profile(column, values, bins), threshold, sampled, alone.get(name))
+        influence = alone.get(name, 1) + sum(part for pair, part in together.items() if name in pair)
+        effects.append(_good_everywhere(effect, column) if sampled and influence < NEGLIGIBLE else effect)
     rates = columns.get("learning_rate", np.zeros(len(values)))
     first = float(rates[diverges].min()) if diverges.any() else 0.0
     return Sensitivity(
@@ -273,6 +278,14 @@ def _effect(name: str, profile: tuple[Point, ...], threshold: float, sampled: bo
     begin, end = known.position([low, high])
     width = float(end - begin) if math.isfinite(begin) else math.nan
     return Effect(name, profile[i].value, low, high, width, from_lowest, to_highest, sampled, importance, profile)
+
+
+def _good_everywhere(effect: Effect, values: np.ndarray) -> Effect:
+    """The effect of a hyperparameter that hardly matters, so that where it seems better the others were."""
+    low, high = values.min().item(), values.max().item()
+    begin, end = HYPERPARAMETERS[effect.name].position([low, high])
+    width = float(end - begin) if math.isfinite(begin) else math.nan
+    return dataclasses.replace(effect, low=low, high=high, width=width, from_lowest=True, to_highest=True)
 
 
 def _edge(known: Hyperparameter, points: Sequence[Point], threshold: float) -> tuple[Value, bool]:
