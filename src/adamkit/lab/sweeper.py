@@ -140,7 +140,10 @@ class SweepResult:
         """
         from adamkit.lab import charts
 
-        return charts.write(self, Path(folder))
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = charts.charts_of(self.history, self.summary, self.sensitivity())
+        return [path for name, chart in found.items() for path in charts.save(chart, folder, name)]
 
 
 def sweep(
