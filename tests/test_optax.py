@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adamkit.optax import adam
+from adamkit import moments
+from adamkit.optax import Blocks, adam
 from tests import reference
 
 
@@ -112,6 +113,86 @@ def test_a_compiled_step_can_write_into_the_state():
     optimizer = adam(0.1)
     step = jax.jit(lambda state, gradient: optimizer.update(gradient, state)[1], donate_argnums=0)
     assert step(optimizer.init(x), gradients[0]).count == 1
+
+
+NARROW = ["bfloat16", "int8"]
+LARGE = (moments.MIN_SIZE // 32, 33)  # of no whole number of blocks
+
+
+def float32(moment, decode):
+    """What `mu` or `nu` stands for."""
+    return decode(*moment, np) if isinstance(moment, Blocks) else np.asarray(moment, np.float32)
+
+
+@pytest.mark.parametrize("moment_dtype", NARROW)
+def test_narrow_moments_follow_float32_ones(moment_dtype):
+    """To the nearest, v would stay where it was after the first steps, since it changes by 1 % a step."""
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=LARGE).astype(np.float32)
+    gradients = rng.normal(size=(300, *LARGE)).astype(np.float32) * np.geomspace(3, 0.01, 300)[:, None, None]
+    (_, full), (_, narrow) = (run(adam(0.01, b2=0.99, moment_dtype=d), x, gradients) for d in ("float32", moment_dtype))
+    v = float32(narrow.nu, moments.decode_second)
+    relative = v / full.nu - 1
+    assert abs(relative.mean()) < 0.03  # no bias
+    assert relative.std() < (0.03 if moment_dtype == "bfloat16" else 0.4)
+    m = float32(narrow.mu, moments.decode_first)
+    assert np.abs(m - full.mu).mean() < 0.1 * np.abs(full.mu).mean()
+
+
+@pytest.mark.parametrize("moment_dtype", NARROW)
+def test_narrow_moments_come_as_near_to_a_minimum(moment_dtype):
+    target = jnp.asarray(np.random.default_rng(10).normal(size=LARGE), jnp.float32)
+
+    def distance(moment_dtype):
+        optimizer = adam(optax.cosine_decay_schedule(0.05, 300), moment_dtype=moment_dtype)
+
+        @jax.jit
+        def train(x):
+            def step(carry, _):
+                x, state = carry
+                updates, state = optimizer.update(2 * (x - target), state)
+                return (optax.apply_updates(x, updates), state), None
+
+            return jax.lax.scan(step, (x, optimizer.init(x)), length=300)[0][0]
+
+        return float(jnp.abs(train(jnp.zeros(LARGE)) - target).mean())
+
+    assert distance(moment_dtype) < 1.3 * distance("float32") < 1e-4
+
+
+def test_int8_keeps_codes_and_scales_of_large_arrays_in_2_bytes_a_parameter():
+    params = {"kernel": jnp.ones((1024, 1024), jnp.bfloat16), "bias": jnp.ones(64)}
+    state = adam(0.1, moment_dtype="int8").init(params)
+    assert state.mu["bias"].dtype == jnp.float32
+    assert isinstance(state.nu["kernel"], Blocks)
+    held = sum(x.nbytes for x in jax.tree.leaves((state.mu["kernel"], state.nu["kernel"])))
+    assert held <= 2.1 * params["kernel"].size
+
+
+@pytest.mark.parametrize("moment_dtype", NARROW)
+def test_narrow_moments_work_injected_mapped_compiled_and_given_away(moment_dtype):
+    rng = np.random.default_rng(11)
+    x, gradient = rng.normal(size=(2, *LARGE)).astype(np.float32)
+    expected, state = adam(0.01, 0.8, moment_dtype=moment_dtype).update(
+        gradient, adam(0.01, moment_dtype=moment_dtype).init(x)
+    )
+    injected = optax.inject_hyperparams(adam)(learning_rate=0.01, b1=0.8, moment_dtype=moment_dtype)
+    step = jax.jit(injected.update, donate_argnums=1)
+    updates, _ = step(gradient, injected.init(x))
+    np.testing.assert_allclose(updates, expected, rtol=1e-5)
+
+    def member(rate):
+        optimizer = adam(rate, 0.8, moment_dtype=moment_dtype)
+        return optimizer.update(gradient, optimizer.init(x))
+
+    updates, states = jax.vmap(member)(jnp.array([0.1, 0.01]))
+    np.testing.assert_allclose(updates[1], expected, rtol=1e-5)
+    assert jax.tree.structure(states) == jax.tree.structure(state)
+
+
+def test_int8_is_not_for_float64():
+    with jax.enable_x64(True), pytest.raises(ValueError, match="moment_dtype='int8' is for parameters of float32"):
+        adam(0.1, moment_dtype="int8").init(jnp.ones(3, jnp.float64))
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,22 @@
 """Adam for JAX, as a gradient transformation for optax."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from adamkit import rule
+from adamkit import arrays, moments, rule
 
-__all__ = ["adam"]
+__all__ = ["Blocks", "adam"]
 
-_MOMENT_DTYPES = ("float32",)
+
+class Blocks(NamedTuple):
+    """A moment with `moment_dtype="int8"`: a leaf of `mu` or `nu`; see `adamkit.moments`."""
+
+    codes: jax.Array  # (…,) uint8, of the parameter's shape
+    scales: jax.Array  # (blocks,) uint8
 
 
 def adam(
@@ -25,22 +31,24 @@ def adam(
 
     It differs from `optax.adam` in its numbers: arithmetic and moments are float32 (float64 for float64 parameters)
     also where parameters and gradients are bfloat16 or float16, and bias correction loses no digits. The updates have
-    the dtype of the arithmetic, so that `optax.apply_updates` rounds a narrow parameter only once.
+    the dtype of the arithmetic, so that `optax.apply_updates` rounds a narrow parameter only once. What that drops is
+    lost, since the parameters are the caller's: keep them in float32, and compute with a narrow copy.
 
     Args:
         learning_rate: η >= 0, or a schedule: a function of the number of steps done.
         b1: 0 <= β₁ < 1, the decay rate of the first moment.
         b2: 0 <= β₂ < 1, the decay rate of the second moment.
         eps: ε >= 0, added to the root of the bias-corrected second moment.
-        moment_dtype: How the moments are stored: "float32" (float64 for float64 parameters).
+        moment_dtype: How the moments are stored: "float32" (8 bytes a parameter; float64 for float64 parameters),
+            "bfloat16" (4 bytes) or "int8" (2 bytes; not for float64; arrays of less than 4096 elements stay float32).
 
     Returns:
         A transformation whose state is an `optax.ScaleByAdamState`: `count`, `mu` (the first moment) and `nu` (the
-        second).
+        second), trees like the parameters'. With "int8" their leaves are `Blocks`, apart from those of small arrays.
 
     Raises:
         TypeError: An argument has the wrong type, or a parameter is not real floating point.
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, `moment_dtype` is unknown, or it is "int8" and a parameter float64.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -60,13 +68,11 @@ def adam(
         learning_rate = _number("learning_rate", learning_rate)
     first_decay, second_decay = _decay("b1", b1), _decay("b2", b2)
     eps = _number("eps", eps)
-    if moment_dtype not in _MOMENT_DTYPES:
-        accepted = " or ".join(map(repr, _MOMENT_DTYPES))
-        raise ValueError(f"moment_dtype must be {accepted}. Received: moment_dtype={moment_dtype!r}")
+    moments.check_format("moment_dtype", moment_dtype)
 
     def init(params: optax.Params) -> optax.ScaleByAdamState:
         def zeros() -> Any:  # an array for each moment, so that a compiled step can be given both to write into
-            return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), _arithmetic_dtype(x)), params)
+            return jax.tree.map(lambda x: _zeros(x, moment_dtype), params)
 
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu=zeros(), nu=zeros())
 
@@ -84,21 +90,55 @@ def adam(
             xp=jnp,
         )
         gradients, structure = jax.tree.flatten(updates)
-        steps = [
-            _step(gradient, m, v, k)
-            for gradient, m, v in zip(gradients, jax.tree.leaves(state.mu), jax.tree.leaves(state.nu), strict=True)
-        ]
+        first, second = (structure.flatten_up_to(moment) for moment in (state.mu, state.nu))
+        steps = [_step(*leaves, count, k) for leaves in zip(gradients, first, second, strict=True)]
         changes, mu, nu = (structure.unflatten([step[i] for step in steps]) for i in range(3))
         return changes, optax.ScaleByAdamState(count, mu=mu, nu=nu)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def _step(gradient: Any, m: jax.Array, v: jax.Array, k: rule.Coefficients) -> tuple[jax.Array, ...]:
-    """The change of a parameter, and its new moments."""
-    k = jax.tree.map(lambda x: x.astype(m.dtype) if isinstance(x, jax.Array) else x, k)
-    new = rule.update(jnp.zeros_like(m), jnp.asarray(gradient, m.dtype), m, v, None, k, xp=jnp)
-    return new.parameter, new.first_moment, new.second_moment
+def _step(gradient: Any, first: Any, second: Any, count: Any, k: rule.Coefficients) -> tuple[Any, ...]:
+    """The change of a parameter, and its new moments as they are stored."""
+    kept_in = getattr(first, "dtype", None)
+    dtype = kept_in if kept_in in (jnp.float32, jnp.float64) else _arithmetic_dtype(gradient)
+    k = jax.tree.map(lambda x: x.astype(dtype) if isinstance(x, jax.Array) else x, k)
+    m, v = (_read(stored, decode, dtype) for stored, decode in zip((first, second), _DECODE, strict=True))
+    new = rule.update(jnp.zeros_like(m), jnp.asarray(gradient, dtype), m, v, None, k, xp=jnp)
+    kept = zip((new.first_moment, new.second_moment), (first, second), _ENCODE, strict=True)
+    return new.parameter, *(_written(moment, stored, encode, count) for moment, stored, encode in kept)
+
+
+_DECODE = (moments.decode_first, moments.decode_second)
+_ENCODE = (moments.encode_first, moments.encode_second)
+
+
+def _zeros(parameter: Any, moment_dtype: str) -> Any:
+    """A moment before the first step."""
+    shape, dtype = jnp.shape(parameter), _arithmetic_dtype(parameter)
+    size = math.prod(shape)
+    if moment_dtype == "int8" and dtype == jnp.float64:
+        raise ValueError(
+            "moment_dtype='int8' is for parameters of float32, bfloat16 or float16; float64 ones need "
+            "moment_dtype='float32', which keeps float64. Received: a parameter of dtype float64"
+        )
+    stored = moments.format_of(size, moment_dtype)
+    if stored == "int8":
+        return Blocks(jnp.zeros(shape, jnp.uint8), jnp.zeros(moments.blocks(size), jnp.uint8))
+    return jnp.zeros(shape, jnp.bfloat16 if stored == "bfloat16" else dtype)
+
+
+def _read(stored: Any, decode: Any, dtype: Any) -> jax.Array:
+    return decode(*stored, jnp).astype(dtype) if isinstance(stored, Blocks) else stored.astype(dtype)
+
+
+def _written(moment: jax.Array, before: Any, encode: Any, count: Any) -> Any:
+    """A moment as it was stored before."""
+    if isinstance(before, Blocks):
+        return Blocks(*encode(moment.astype(jnp.float32), count, jnp))
+    if before.dtype == jnp.bfloat16:
+        moment = moments.round_to_bfloat16(moment.astype(jnp.float32), count, arrays.namespace(jnp))
+    return moment.astype(before.dtype)
 
 
 def _arithmetic_dtype(array: Any) -> Any:
