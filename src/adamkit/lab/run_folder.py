@@ -115,7 +115,7 @@ class RunFolder:
 
     def write_model(self, model: "keras.Model") -> None:
         """Write `model.keras`, with the optimizer's state."""
-        with _without_tensorflow():
+        with without_tensorflow():
             self.replace(_MODEL, model.save)
 
     def read_record(self) -> dict[str, Any]:
@@ -151,8 +151,8 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def _without_tensorflow() -> Iterator[None]:
-    """Keras imports TensorFlow, where it is installed, to save a model on any backend: seconds, and lines of log."""
+def without_tensorflow() -> Iterator[None]:
+    """Keras imports TensorFlow, where it is installed, to save or copy a model on any backend: seconds, and lines of log."""
     from keras.src.utils import module_utils
 
     lazy: Any = getattr(module_utils, "tensorflow", None)

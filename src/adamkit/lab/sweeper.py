@@ -22,7 +22,7 @@ from adamkit.lab import spaces
 from adamkit.lab.chunks import Chunk, Run, State, Trainer
 from adamkit.lab.errors import InputError, listed, reason
 from adamkit.lab.population import SCHEDULE
-from adamkit.lab.run_folder import PARTS, RunFolder
+from adamkit.lab.run_folder import PARTS, RunFolder, without_tensorflow
 from adamkit.lab.trainer import check_count, check_model, checked_data, ctrl_c_asks
 
 if TYPE_CHECKING:
@@ -549,9 +549,10 @@ def _remade(model: keras.Model, seed: int | None) -> keras.Model:
         if seed is not None:
             random.seed(seed)  # Keras draws its seeds from here
             np.random.seed(seed)
-        made = type(model).from_config(model.get_config())
-        if not made.built:
-            made.build_from_config(model.get_build_config())
+        with without_tensorflow():
+            made = type(model).from_config(model.get_config())
+            if not made.built:
+                made.build_from_config(model.get_build_config())
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
