@@ -84,6 +84,16 @@ def test_the_good_range_is_shaded_and_what_diverges_is_marked():
     assert (band["beta_1_complement"], band["end"]) == (1 - betas.low, 1 - betas.high)
 
 
+def test_all_marks_share_one_title_an_axis():  # one that has none takes it from all
+    table, summary, result = tables(GRID, seeds=2)
+    for name in ("learning_rate", "beta_1"):
+        encodings = [encoding for _, encoding, _ in layers_of(by_hyperparameter(name, table, summary, result))]
+        assert len({encoding["x"]["title"] for encoding in encodings}) == 1
+        heights = [encoding["y"] for encoding in encodings if "field" in encoding.get("y", {})]
+        assert {height["title"] for height in heights} == {"val_loss after 4 epochs"}
+        assert {height["field"] for height in heights} == {"objective", "low"}
+
+
 def test_scales_are_the_habitual_ones():
     def x_of(name, settings):
         chart = by_hyperparameter(name, *tables(settings))
@@ -134,6 +144,29 @@ def test_learning_curves_are_means_over_seeds_and_the_best_are_named():
         rows = table[table["setting"] == row["setting"]]
         assert row["epoch"] == [1, 2, 3, 4]
         np.testing.assert_allclose(row["objective"], rows.groupby("epoch")["val_loss"].mean())
+
+
+@pytest.mark.parametrize("objective", ["val_loss", "-val_accuracy"])
+def test_the_best_learning_curves_are_drawn_whole(objective):
+    table, summary, result = tables(SINGLE, objective=objective)
+    spec = learning_curves(table, summary, result).to_dict()
+    low, high = spec["layer"][1]["encoding"]["y"]["scale"]["domain"]
+    best = table[table["setting"] == summary["mean"].idxmin()][objective.removeprefix("-")]
+    assert low <= best.min()
+    assert best.max() <= high
+
+
+def test_settings_that_were_stopped_early_are_said_to_be():
+    table, _, _ = tables(SINGLE)
+    table = table[(table["setting"] >= 8) | (table["epoch"] <= 2)]
+    last = table.groupby("setting").last()
+    summary = last[["learning_rate"]].assign(mean=last["val_loss"], diverged=np.isinf(last["val_loss"])).reset_index()
+    result = sensitivity(summary, ["learning_rate"], "val_loss")
+    spec = by_hyperparameter("learning_rate", table, summary, result).to_dict()
+    assert spec["title"]["subtitle"][-1].startswith("8 settings were stopped early")
+    grey, dots, colored = (rows for _, _, rows in layers_of(learning_curves(table, summary, result)))
+    assert sorted(len(row["epoch"]) for row in grey + colored) == [2] * 8 + [4] * (13 - result.diverged)
+    assert [row["epoch"] for row in dots] == [2] * 8
 
 
 def test_importance_has_a_bar_for_each_hyperparameter():

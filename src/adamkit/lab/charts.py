@@ -7,7 +7,7 @@ readers of all kinds of colour vision tell apart, and viridis.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 import numpy as np
@@ -16,6 +16,9 @@ import pandas as pd
 from adamkit.lab.run_folder import RunFolder
 from adamkit.lab.sensitivity import Effect, Sensitivity, range_in_words, shown
 from adamkit.lab.spaces import HYPERPARAMETERS
+
+if TYPE_CHECKING:
+    from adamkit.lab.sweeper import SweepResult
 
 WIDTH, HEIGHT = 640, 380  # pixels of the plot; a chart with its axes and legend is about 800 wide
 MOST_MARKS = 1500  # settings in one layer; Altair takes 5000 rows in a chart
@@ -28,12 +31,31 @@ GREY, PALE = "#8C8C8C", "#BDBDBD"
 TITLES = {
     "learning_rate": "learning rate",
     "weight_decay": "weight decay",
-    "warmup_steps": "warm-up (steps)",
-    "batch_size": "batch size (examples)",
+    "warmup_steps": "warm-up",
+    "batch_size": "batch size",
 }
+UNITS = {"warmup_steps": "steps", "batch_size": "examples"}
 
 Chart = alt.Chart | alt.LayerChart
 Table = Any  # a pandas.DataFrame, whose columns no type checker follows
+
+
+def write(sweep: "SweepResult", folder: str | Path) -> list[Path]:
+    """Write all charts of a sweep.
+
+    Args:
+        sweep: The sweep.
+        folder: Where; it is made if it is not there.
+
+    Returns:
+        The files: for each chart of `charts_of` a page, a PNG and an SVG.
+
+    Raises:
+        OSError: The disk is full or fails.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    charts = charts_of(sweep.history, sweep.summary, sweep.sensitivity())
+    return [path for name, chart in charts.items() for path in save(chart, folder, name)]
 
 
 def charts_of(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) -> dict[str, Chart]:
@@ -80,11 +102,12 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     best: Table = finite.merge(profile, left_on=[name, "mean"], right_on=["value", "mean"]).drop_duplicates("value")
     x = alt.X(**_axis(name, settings))
     scale = alt.Scale(type=_scale_type(finite["objective"], result), zero=False, nice=False, padding=18)
-    y = alt.Y("objective:Q", title=f"{_metric(result)} after {table['epoch'].max()} epochs", scale=scale)
+    title = f"{_metric(result)} after {table['epoch'].max()} epochs"
+    y = alt.Y("objective:Q", title=title, scale=scale)
     tooltip = [*_varied(result), "objective"]
 
     layers = _shade(effect, settings)
-    notes = [f"Shaded: {range_in_words(_metric(result), effect)}"]
+    notes = [("Shaded: " if layers else "") + range_in_words(_metric(result), effect)]
     if len(finite) > len(best):
         others = alt.Chart(_thinned(finite)).mark_circle(color=GREY, opacity=0.5, size=26)
         layers.append(others.encode(x, y, tooltip=tooltip))
@@ -96,7 +119,7 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
         notes.append(f"Grey: every setting. Blue: the best {where}, whatever the others are there")
     if (best["low"] < best["high"]).any():
         spread = alt.Chart(best).mark_rule(color=BLUE, strokeWidth=2.5, opacity=0.45)
-        layers.append(spread.encode(x, alt.Y("low:Q", title=None, scale=scale), alt.Y2("high:Q")))
+        layers.append(spread.encode(x, alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")))
         notes.append(f"Bars: lowest to highest of {table['seed'].nunique()} seeds. Dots: their mean")
     layers.append(alt.Chart(best).mark_line(color=BLUE).encode(x, y))
     dots = alt.Chart(best).mark_circle(color=BLUE, opacity=1, size=42)
@@ -104,6 +127,10 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     if len(diverged):
         layers.append(_crosses(diverged).encode(x, y=alt.value(7), tooltip=_varied(result)))
         notes.append(f"Crosses at the top: {len(diverged)} of {len(settings)} settings diverge")
+    lengths = table.groupby("setting").agg({"epoch": "max"})
+    early = np.count_nonzero(lengths < lengths.max())
+    if early:
+        notes.append(f"{early} settings were stopped early, and are shown as they were then")
     return _finished(alt.layer(*layers), f"{_metric(result)} by {_title(name)}", notes)
 
 
@@ -180,7 +207,8 @@ def learning_curves(
     names = {row["setting"]: f"{i}. {_label(row, _varied(result))}" for i, (_, row) in enumerate(ranked.iterrows(), 1)}
     curves["best"] = curves["setting"].map(names)
 
-    domain = means["objective"].quantile([0, 0.98]).tolist()  # one wild setting must not flatten all the others
+    # One wild setting must not flatten all the others: what is worse than 98 % of all values is drawn at the edge.
+    domain = means["objective"].quantile([0.02, 1] if _is_large_good(result) else [0, 0.98]).tolist()
     scale = alt.Scale(type=_scale_type(pd.Series(domain), result), domain=domain, clamp=True, zero=False, nice=False)
     x = alt.X(
         "epoch:Q", title="epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, format="d")
@@ -205,11 +233,15 @@ def learning_curves(
         thin.encode(x, y, detail="setting:N", tooltip=_varied(result)),
         thick.encode(x, y, color=color, tooltip="best:N"),
     ]
+    ends = means.groupby("setting").last()
+    ends = ends[ends["epoch"] < table["epoch"].max()]
+    if len(ends):  # dots, for those that end after the first epoch have no line
+        layers.insert(1, alt.Chart(ends).mark_circle(color=GREY, size=12, opacity=1).encode(x, y))
     how_many = f"all {len(settings)}" if len(drawn) == len(settings) else f"{len(drawn)} of {len(settings)}"
     seeds = len(table["seed"].unique())
     notes = [f"Grey: {how_many} settings" + (f", each the mean of {seeds} seeds" if seeds > 1 else "")]
-    if result.diverged:
-        notes.append(f"A line ends where its setting diverges ({result.diverged} of {len(settings)} do)")
+    if len(ends):
+        notes.append("A line ends in a dot where its setting was stopped early or diverged")
     return _finished(alt.layer(*layers), f"{metric}, epoch by epoch", notes)
 
 
@@ -298,7 +330,8 @@ def _axis(name: str, settings: Table, *, bands: bool = False) -> dict[str, Any]:
     """What `alt.X` or `alt.Y` take for a hyperparameter: its column, scale, ticks and title."""
     known = HYPERPARAMETERS[name]
     values = np.unique(settings[name].to_numpy())
-    title = _title(name)
+    unit = [UNITS[name]] if name in UNITS else []
+    title = _titled(name, unit)
     few = values.tolist() if len(values) <= MOST_LABELS else None
     if known.kind == "flag":
         return {"field": name, "type": "ordinal", "title": title, "axis": alt.Axis(labelAngle=0)}
@@ -307,7 +340,7 @@ def _axis(name: str, settings: Table, *, bands: bool = False) -> dict[str, Any]:
         labels = alt.Axis(values=values[::every].tolist(), labelAngle=0, formatType="number", format=_digits(name))
         return {"field": name, "type": "ordinal", "title": title, "axis": labels}
     if known.is_decay:
-        title += f" (log scale of 1 − {name})"
+        title = _titled(name, [f"log scale of 1 − {name}"])
         complements = 1 - values
         ticks = alt.Axis(
             values=_decades(complements) if few is None else complements.tolist(),
@@ -323,7 +356,7 @@ def _axis(name: str, settings: Table, *, bands: bool = False) -> dict[str, Any]:
         }
     scale, ticks = alt.Scale(zero=False, nice=False, padding=12), alt.Axis(values=few or alt.Undefined)
     if _is_log(name, values):
-        title += " (log scale)"
+        title = _titled(name, [*unit, "log scale"])
         positive = values[values > 0]
         scale = alt.Scale(type="log", nice=False, padding=12)
         if len(positive) < len(values):  # 0 is on no log scale
@@ -375,6 +408,10 @@ def _scale_type(values: Any, result: Sensitivity) -> Literal["log", "linear"]:
     """Log for a loss that spans a factor of ten; an accuracy stays on its linear scale."""
     low, high = values.min(), values.max()
     return "log" if low > 0 and high >= LOG_FROM * low and not _is_large_good(result) else "linear"
+
+
+def _titled(name: str, remarks: Sequence[str]) -> str:
+    return f"{_title(name)} ({', '.join(remarks)})" if remarks else _title(name)
 
 
 def _title(name: str) -> str:
