@@ -152,7 +152,7 @@ class RunFolder:
 
 @contextlib.contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Keras imports TensorFlow, where it is installed, to save or copy a model on any backend: seconds, and lines of log."""
+    """Keras imports TensorFlow, where it is installed, to save or copy a model on any backend: seconds, and log."""
     from keras.src.utils import module_utils
 
     lazy: Any = getattr(module_utils, "tensorflow", None)

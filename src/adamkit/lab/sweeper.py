@@ -5,8 +5,10 @@ import hashlib
 import json
 import math
 import random
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,6 +76,7 @@ class SweepResult:
     folder: Path | None
     _model: keras.Model = field(repr=False)
     _parts: "_Parts" = field(repr=False)
+    _dropped: frozenset[int] = field(default=frozenset(), repr=False)  # settings, by halving
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -86,9 +89,9 @@ class SweepResult:
         return summarize(self.history, list(self.settings[0]), self.objective)
 
     def best(self, k: int = 1) -> pd.DataFrame:
-        """The rows of `summary` of the k best settings that were trained to the end, the best first."""
+        """The rows of `summary` of the k best settings, the best first, without those that `halving` dropped."""
         summary = self.summary
-        return _ranked(summary.loc[summary.epochs == summary.epochs.max()]).head(k).reset_index(drop=True)
+        return _ranked(summary.loc[~summary.setting.isin(self._dropped)]).head(k).reset_index(drop=True)
 
     def model(self, setting: int, seed: int = 0) -> keras.Model:
         """A trained model.
@@ -140,10 +143,7 @@ class SweepResult:
         """
         from adamkit.lab import charts
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        found = charts.charts_of(self.history, self.summary, self.sensitivity())
-        return [path for name, chart in found.items() for path in charts.save(chart, folder, name)]
+        return charts.write(self, Path(folder))
 
 
 def sweep(
@@ -197,7 +197,8 @@ def sweep(
         halving: Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943) by this factor, >= 2: after
             `epochs / halving**k` epochs, for each k that leaves an epoch and a setting, only the best 1 / `halving` of
             the settings go on. None: all go on to the end.
-        patience: A run ends after so many epochs without a smaller objective. None: it goes on to the end.
+        patience: A run ends after so many epochs without a smaller objective, and keeps its last one in the ranking of
+            settings. None: it goes on to the end.
         memory: Bytes that the runs at work may take. Default: half of what is free.
         folder: Where to keep the sweep: `history.parquet`, `summary.csv`, the charts, and what is needed to go on. If
             it holds a part of this very sweep, that is not run again. None: a temporary one, without charts.
@@ -255,7 +256,7 @@ def sweep(
         runner.run()
     result = SweepResult(
         parts.history(settings, names), settings, objective, epochs, time.perf_counter() - started,
-        runner.interrupted, None if folder is None else Path(folder), model, parts,
+        runner.interrupted, None if folder is None else Path(folder), model, parts, frozenset(runner.dropped),
     )  # fmt: skip
     if folder is not None:
         kept = RunFolder(Path(folder))
@@ -268,9 +269,9 @@ def sweep(
 
 def summarize(history: pd.DataFrame, hyperparameters: Sequence[str], objective: str) -> pd.DataFrame:
     """`SweepResult.summary` of a history."""
-    sign = -1.0 if objective.startswith("-") else 1.0
+    sign, column = _signed(objective)
     last = history.loc[history.groupby(["setting", "seed"], sort=True).epoch.idxmax()]
-    value = last[objective.removeprefix("-")] * sign
+    value = last[column] * sign
     last = last.assign(value=value.where(np.isfinite(value), np.inf), diverged=~np.isfinite(value))
     groups = last.groupby("setting", sort=True)
     with np.errstate(invalid="ignore"):  # infinities
@@ -285,6 +286,11 @@ def _ranked(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.sort_values("mean", kind="stable")
 
 
+def _signed(objective: str) -> tuple[float, str]:
+    """The sign with which a column is to be small, and the column."""
+    return (-1.0, objective[1:]) if objective.startswith("-") else (1.0, objective)
+
+
 class _Sweep:
     """A sweep at work: rung after rung of successive halving, group after group of equal programs, chunk by chunk."""
 
@@ -293,6 +299,8 @@ class _Sweep:
         self.settings, self.options, self.memory = settings, options, memory
         self.parts, self.on_progress, self.started = parts, on_progress, started
         self._starts: dict[int, tuple] = {}
+        self._so_far: dict[Run, tuple[float, int]] = {}  # each run's smallest objective, and the epochs since
+        self.dropped: set[int] = set()
         self.interrupted = False
 
     def run(self) -> None:
@@ -306,7 +314,11 @@ class _Sweep:
                 return
             done = epochs
             if epochs < rungs[-1]:
-                alive = self._survivors(alive)
+                history = self.parts.history(self.settings, None)
+                history = history.loc[history.epoch <= epochs]  # where the sweep is taken up again, it may be longer
+                survivors = self._survivors(alive, history)
+                self.dropped |= set(alive) - set(survivors)
+                alive, self._so_far = survivors, self._waited(history)
 
     def _rungs(self) -> list[int]:
         """The epochs after which the worse settings are dropped, and the last one."""
@@ -316,12 +328,24 @@ class _Sweep:
         most = math.floor(math.log(len(self.settings), factor) + 1e-9)
         return sorted({epochs // factor**k for k in range(most + 1) if epochs // factor**k >= 1})
 
-    def _survivors(self, alive: list[int]) -> list[int]:
+    def _survivors(self, alive: list[int], history: pd.DataFrame) -> list[int]:
         """The best settings so far, in their order; the mean over seeds counts."""
-        history = self.parts.history(self.settings, None)
         summary = summarize(history, [], self.options["objective"])
         keep = math.ceil(len(alive) / self.options["halving"])
         return sorted(_ranked(summary.loc[summary.setting.isin(alive)]).setting.head(keep).tolist())
+
+    def _waited(self, history: pd.DataFrame) -> dict[Run, tuple[float, int]]:
+        sign, column = _signed(self.options["objective"])
+        found = {}
+        for (setting, seed), values in history.groupby(["setting", "seed"])[column]:
+            values = np.append(np.inf, (sign * values).fillna(np.inf))  # before the first epoch nothing is reached
+            best = int(values.argmin())
+            found[Run(int(setting), int(seed))] = (values[best], len(values) - 1 - best)
+        return found
+
+    def _has_ended(self, run: Run) -> bool:
+        patience = self.options["patience"]
+        return patience is not None and self._so_far.get(run, (np.inf, 0))[1] >= patience
 
     def _groups(self, alive: list[int]) -> dict[str, list[int]]:
         """Settings by what their program depends on."""
@@ -335,7 +359,8 @@ class _Sweep:
         setting = self.settings[group[0]]
         with _optimizer(self.model, setting.get("amsgrad")):
             trainer = self._trainer(setting)
-            runs = [[Run(i, seed) for i in group] for seed in range(self.options["seeds"])]
+            of_seeds = [[Run(i, seed) for i in group] for seed in range(self.options["seeds"])]
+            runs = [[run for run in of_seed if not self._has_ended(run)] for of_seed in of_seeds]
             size = self.parts.chunk_size(key)  # all rungs have one program
             if size is None:
                 size = trainer.chunk_size(len(group))
@@ -353,12 +378,11 @@ class _Sweep:
 
     def _trainer(self, setting: spaces.Setting) -> Trainer:
         options = self.options
-        objective = options["objective"]
         batch_size = int(setting.get("batch_size", 0)) or options["batch_size"]
         return Trainer(
             self.model, self.data, self.validation, batch_size, self._hyperparameters(batch_size), self._start,
             self._order, options["same_order"] or not options["shuffle"], lambda: self.interrupted,
-            (objective.removeprefix("-"), -1.0 if objective.startswith("-") else 1.0), options["patience"], self.memory,
+            _signed(options["objective"]), options["patience"], self._so_far, self.memory,
         )  # fmt: skip
 
     def _hyperparameters(self, batch_size: int) -> list[dict[str, float]]:
@@ -413,10 +437,9 @@ class _Sweep:
 class _Parts:
     """What is finished of a sweep: for each chunk its history and its runs' state, each file whole or not there."""
 
-    def __init__(self, folder: Path, fingerprint: str, temporary: Any = None):
+    def __init__(self, folder: Path, fingerprint: str):
         self._folder = folder
         self._fingerprint = fingerprint
-        self._temporary = temporary  # removes the folder with this object
         self._files = RunFolder(folder)
         self._histories: dict[str, pd.DataFrame] = {}
         self._places: dict[Run, tuple[str, int]] = {}  # the chunk and place of each run's latest state
@@ -426,8 +449,9 @@ class _Parts:
     def open(cls, folder: str | Path | None, fingerprint: str) -> "_Parts":
         """Those in a folder, if they are of this sweep."""
         if folder is None:
-            temporary = tempfile.TemporaryDirectory(prefix="adamkit-sweep-", ignore_cleanup_errors=True)
-            return cls(Path(temporary.name), fingerprint, temporary)
+            parts = cls(Path(tempfile.mkdtemp(prefix="adamkit-sweep-")), fingerprint)
+            weakref.finalize(parts, shutil.rmtree, parts._folder, ignore_errors=True)
+            return parts
         parts = cls(Path(folder) / PARTS, fingerprint)
         parts._folder.mkdir(parents=True, exist_ok=True)
         plan = parts._folder / "plan.json"
