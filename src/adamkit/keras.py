@@ -274,22 +274,36 @@ class Adam(keras.optimizers.Adam):
         import torch
 
         kernel = _cpu_kernel()
-        if kernel is None or self.moment_dtype != "float32" or torch.compiler.is_compiling():
+        if kernel is None or torch.compiler.is_compiling():
             return False
-        groups: dict[Any, list] = {}  # the tensors of each variable, by dtype and whether it decays
+        groups: dict[Any, list] = {}  # the columns' entries of each variable, by form and by whether it decays
         for gradient, variable in zip(gradients, variables, strict=True):
-            tensors = [variable.value, gradient, *(slot.values.value for slot in self._slots(variable))]
+            index = self._get_variable_index(variable)
+            slots, remainder = self._slots(variable), self._remainders[index]
+            dtype, given = _keras_dtype(variable), _keras_dtype(gradient)
+            form = kernel.Form(
+                dtype,
+                moments.format_of(math.prod(variable.shape), self.moment_dtype),
+                self.parameter_rounding if dtype in rounding.NARROW else "nearest",
+                self.amsgrad,
+                gradient=None if given == dtype else given,
+            )
+            state = [slot.values for slot in slots] + [slot.scales for slot in slots] + [remainder]
+            tensors = [variable.value, gradient, *(part.value for part in state if part is not None)]
             # In a `StatelessScope` the values are the caller's, which must stay as they are.
-            if tensors[0] is not variable._value or not kernel.applies(*tensors):
+            if tensors[0] is not variable._value or not kernel.applies(form, tensors):
                 return False
-            groups.setdefault((tensors[0].dtype, self._use_weight_decay(variable)), []).append(tensors)
+            groups.setdefault((form, self._use_weight_decay(variable)), []).append((*tensors, index))
         step, rate = (np.asarray(ops.convert_to_numpy(number)).item() for number in (self._step(), learning_rate))
         coefficients = self._numbers(step, rate, math)
-        for (_, decays), tensors in groups.items():
-            parameters, grads, first, second, *maximum = zip(*tensors, strict=True)
+        for (form, decays), rows in groups.items():
+            *columns, indices = zip(*rows, strict=True)
+            if "key" in form.columns():
+                key = rounding.random_key(self.rounding_seed, step, np.array(indices, "int32"), np)
+                columns.append(key.tolist())
             k = coefficients if decays else coefficients._replace(shrinkage=0.0)
-            kernel.step(parameters, grads, first, second, maximum[0] if maximum else None, k, torch.get_num_threads())
-            torch.autograd.graph.increment_version(parameters)
+            kernel.step(form, columns, k, torch.get_num_threads(), number=step)
+            torch.autograd.graph.increment_version(columns[0])
         return True
 
     def _step_as_one_program(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:

@@ -11,31 +11,35 @@ import functools
 import math
 import numbers
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from adamkit import rule
+from adamkit import arrays, moments, rounding, rule
 from adamkit.kernels import cpu
-from adamkit.kernels.cpu import compile_kernels
+from adamkit.kernels.cpu import Form, compile_kernels
 
 __all__ = ["Adam", "compile_kernels"]
 
-_MOMENT_DTYPES = ("float32",)
-_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")  # PyTorch's names for m, v and the largest v
+_MOMENTS = {"first": "exp_avg", "second": "exp_avg_sq", "largest": "max_exp_avg_sq"}  # PyTorch's names
+_STATE = {**_MOMENTS, **{f"{moment}_scale": f"{name}_scale" for moment, name in _MOMENTS.items()}}
+_STATE["remainder"] = "remainder"
+_STORAGE = ("moment_dtype", "parameter_rounding")  # options that a checkpoint does not bring
 
 
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1) with `torch.optim.Adam`'s arguments and checkpoints.
 
-    Arithmetic is float32, or float64 for float64 parameters, whatever dtype the parameter and its gradient have; so are
-    the moments. Bias correction is computed in float64. Parameters on the CPU are stepped by one pass over memory that
-    all parameters of a group share, on `torch.get_num_threads()` threads; any number of them gives the same bits.
+    Arithmetic is float32, or float64 for float64 parameters, whatever dtype the parameter and its gradient have and in
+    whatever form the moments are stored. Bias correction is computed in float64. Parameters on the CPU are stepped by
+    one pass over memory that all parameters of a group share, on `torch.get_num_threads()` threads; any number of them
+    gives the same bits.
 
     Args:
         params: The parameters to optimize, (name, parameter) pairs, or dicts of them with options of their own, as in
@@ -52,13 +56,23 @@ class Adam(Optimizer):
         fused: As `foreach`.
         decoupled_weight_decay: True: shrink the parameter by η·λ, as `torch.optim.AdamW` (Loshchilov and Hutter 2019,
             arXiv:1711.05101). False: add λ times the parameter to the gradient (L2), as `torch.optim.Adam`.
-        moment_dtype: How the moments are stored: "float32" (float64 for float64 parameters).
+        moment_dtype: How the two moments are stored: "float32" (8 bytes a parameter; float64 for float64 parameters),
+            "bfloat16" (4 bytes) or "int8" (about 2 bytes; `adamkit.moments.format_of` says which tensors stay float32).
+            A group may have its own.
+        parameter_rounding: How a bfloat16 or float16 parameter keeps what a step adds to it; no effect on others.
+            "compensated": all of it, in 2 more bytes an element for bfloat16 and 4 for float16, so that training is
+            that of a float32 parameter to the bit. "compensated8": to 1/256 of the parameter's ulp, in 1 byte.
+            "stochastic": on average, in none. "nearest": rounded to the nearest; small steps are lost. With
+            `differentiable` always "nearest".
+        rounding_seed: A whole number, 0 <= seed < 2³², from which the random bits of "compensated8" and "stochastic"
+            are made: the same seed, the same bits.
         lazy: What a sparse gradient means. True: only the entries that it has are stepped, and their moments with them,
             as in `torch.optim.SparseAdam`. False: it is an error, as in `torch.optim.Adam`.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, there are no parameters, or one occurs in two groups.
+        ValueError: An argument is out of range, there are no parameters, one occurs in two groups, or one cannot be
+            stored as `moment_dtype` says.
 
     Example:
         >>> import torch
@@ -88,6 +102,8 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
         moment_dtype: str = "float32",
+        parameter_rounding: str = "compensated",
+        rounding_seed: int = 0,
         lazy: bool = False,
     ) -> None:
         defaults = {
@@ -103,9 +119,11 @@ class Adam(Optimizer):
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
             "moment_dtype": moment_dtype,
+            "parameter_rounding": parameter_rounding,
+            "rounding_seed": rounding_seed,
             "lazy": lazy,
         }
-        self._verified: dict[int, tuple[int, ...]] = {}
+        self._verified: dict[int, _Verified] = {}
         super().__init__(params, _checked(defaults))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -141,6 +159,7 @@ class Adam(Optimizer):
                         f"can't optimize a non-leaf Tensor: params[{name!r}] of {where}, of shape "
                         f"{tuple(parameter.shape)}, is the result of an operation"
                     )
+                _check_storable(parameter, options["moment_dtype"], f"params[{name!r}] of {where}")
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         if len(set(group["params"])) < len(group["params"]):  # PyTorch has warned; each is stepped once
@@ -167,52 +186,52 @@ class Adam(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             _refuse_sparse(group)
+        first = 0
         for group in self.param_groups:
-            self._step_group(group)
+            self._step_group(group, first)
+            first += len(group["params"])
         return loss
 
-    def _step_group(self, group: dict[str, Any]) -> None:
-        amsgrad, plain = group["amsgrad"], not group["differentiable"]
-        in_one_pass: dict[tuple[torch.dtype, float], _Addresses] = {}
+    def _step_group(self, group: dict[str, Any], first_index: int) -> None:
+        plain = not group["differentiable"]
+        in_one_pass: dict[tuple[Form, float], list[tuple[int, ...]]] = defaultdict(list)
         by_operations: dict[tuple[Any, ...], list[_Slot]] = defaultdict(list)
         state_of, verified = self.state, self._verified
+        options = (group["moment_dtype"], group["parameter_rounding"], group["amsgrad"])
         parameters, steps = [], []
-        for parameter in group["params"]:
+        for index, parameter in enumerate(group["params"], first_index):
             gradient = parameter.grad
             if gradient is None:
                 continue
             state = state_of[parameter]
-            if not state:
-                state.update(_initial_state(parameter, group))
-            if amsgrad and "max_exp_avg_sq" not in state:  # switched on in the middle of a run
-                state["max_exp_avg_sq"] = torch.zeros_like(state["exp_avg_sq"])
-            step, first, second = state["step"], state["exp_avg"], state["exp_avg_sq"]
-            largest = state["max_exp_avg_sq"] if amsgrad else None
-            parameters.append(parameter)
-            steps.append(step)
-            slot = _Slot(parameter, gradient, first, second, largest)
-            if type(parameter) not in cpu.PLAIN_TYPES or parameter.is_complex():
-                slot = _local(slot)
-            remembered = verified if slot.parameter is parameter else {}
-            if plain and step.is_cpu and (addresses := _addresses(slot, remembered)) is not None:
-                key = (slot.parameter.dtype, step.item())
-                batch = in_one_pass.get(key)
-                if batch is None:
-                    batch = in_one_pass[key] = _Addresses([], [], [], [], [], [])
-                for column, value in zip(batch, addresses, strict=True):
-                    column.append(value)
+            known = verified.get(id(parameter))
+            row = None  # what one pass over memory needs to know of this parameter
+            if known is not None and plain and known.options == options:
+                row = known.row(parameter, gradient, state)
+            if known is not None and row is not None:
+                in_one_pass[known.form, state["step"].item()].append((*row, index))
             else:
-                by_operations[_kind(slot, step)].append(slot)
-        for (dtype, done), (sizes, *addresses) in in_one_pass.items():
+                verified.pop(id(parameter), None)
+                slot = _slot(parameter, gradient, state, group, index)
+                step = state["step"]
+                if plain and step.is_cpu and cpu.applies(slot.form, slot.tensors):
+                    addresses = [tensor.data_ptr() for tensor in slot.tensors]
+                    in_one_pass[slot.form, step.item()].append((slot.tensors[0].numel(), *addresses, index))
+                    if slot.tensors[0] is parameter and parameter.is_contiguous():
+                        verified[id(parameter)] = _Verified.of(slot, addresses, options)
+                else:
+                    by_operations[_kind(slot, step)].append(slot)
+            parameters.append(parameter)
+            steps.append(state["step"])
+        for (form, done), rows in in_one_pass.items():
+            sizes, *columns, indices = zip(*rows, strict=True)
+            number = int(done) + 1
+            if "key" in form.columns():
+                key = rounding.random_key(group["rounding_seed"], number, np.array(indices, np.int32), np)
+                columns.append(key.tolist())
             k = _coefficients(group, done + 1)
-            cpu.step_at(
-                dtype,
-                sizes,
-                addresses if amsgrad else [*addresses[:4], ()],
-                k,
-                torch.get_num_threads(),
-                maximize=group["maximize"],
-            )
+            threads = torch.get_num_threads()
+            cpu.step_at(form, sizes, columns, k, threads, number=number, maximize=group["maximize"])
         for (done, *_), slots in by_operations.items():
             with torch.set_grad_enabled(not plain):
                 _step_by_operations(slots, group, done)
@@ -223,7 +242,9 @@ class Adam(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint of this optimizer, of `torch.optim.Adam` or of `torch.optim.AdamW`.
 
-        The moments take this optimizer's dtype, whatever the parameter's. Options that the checkpoint lacks stay.
+        The moments are stored as this optimizer stores them, in whatever format they come. So `moment_dtype` and
+        `parameter_rounding` stay, and so do options that the checkpoint lacks; all others are the checkpoint's. What
+        `parameter_rounding` keeps beside a parameter is taken over if both optimizers keep it alike.
 
         Args:
             state_dict: What `state_dict()` returned.
@@ -243,7 +264,7 @@ class Adam(Optimizer):
         saved_groups = _checked_groups(state_dict, self.param_groups)
         saved_ids = list(chain.from_iterable(group["params"] for group in saved_groups))
         places = [
-            (parameter, group, saved, index)
+            (parameter, saved, index)
             for group, saved in zip(self.param_groups, saved_groups, strict=True)
             for index, parameter in enumerate(group["params"])
         ]
@@ -255,7 +276,7 @@ class Adam(Optimizer):
                     f"state_dict has a state for parameter {key!r}, which is in none of its param_groups. "
                     f"Received: param_groups with the parameters {_shortened(saved_ids)}"
                 )
-            parameter, _, saved, index = by_id[key]
+            parameter, saved, index = by_id[key]
             name = saved.get("param_names", {index: f"with the index {key!r}"})[index]
             state[parameter] = _loaded_state(values, parameter, saved, f"parameter {name}")
         for group, saved in zip(self.param_groups, saved_groups, strict=True):
@@ -271,64 +292,94 @@ class Adam(Optimizer):
 
 
 class _Slot(NamedTuple):
-    """One parameter and what its step needs; all (…,) of one shape."""
+    """One parameter and what its step needs."""
 
-    parameter: Any
-    gradient: Any
-    first: Any
-    second: Any
-    largest: Any  # None without AMSGrad
+    form: Form
+    tensors: tuple[Any, ...]  # in the order of the form's columns; a remainder and scales apart, all (…,) of one shape
+    position: int  # of the parameter among those of the optimizer
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "_Slot":
-        return _Slot(*(None if tensor is None else function(tensor) for tensor in self))
-
-
-class _Addresses(NamedTuple):
-    """Parameters that one pass over memory steps: a number of elements and five addresses of each."""
-
-    sizes: list[int]
-    parameters: list[int]
-    gradients: list[int]
-    first: list[int]
-    second: list[int]
-    largest: list[int]
+    def column(self, name: str) -> Any:
+        """The tensor of that name, or None if the form has none."""
+        return dict(zip(self.form.columns(), self.tensors, strict=False)).get(name)
 
 
-def _addresses(slot: _Slot, verified: dict[int, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The parameter's entry in `_Addresses`, or None if `kernels.cpu` does not apply.
+class _Verified(NamedTuple):
+    """A parameter that one pass over memory can step, and what that depends on."""
 
-    `verified` remembers the parameters and moments for which it did, so that most steps look at the gradient alone.
-    """
-    parameter, gradient, first, second, largest = slot
-    known = verified.get(id(parameter))
-    if known is not None:
-        place = (
-            parameter.numel(),
-            parameter.data_ptr(),
-            first.data_ptr(),
-            second.data_ptr(),
-            0 if largest is None else largest.data_ptr(),
-        )
+    options: tuple[Any, ...]
+    form: Form
+    dtype: torch.dtype
+    size: int
+    parameter: int  # its address
+    names: tuple[str, ...]  # of what is in its state
+    state: list[int]  # their addresses
+
+    @classmethod
+    def of(cls, slot: _Slot, addresses: list[int], options: tuple[Any, ...]) -> "_Verified":
+        parameter = slot.tensors[0]
+        names = _state_names(slot.form)
+        return cls(options, slot.form, parameter.dtype, parameter.numel(), addresses[0], names, addresses[2:])
+
+    def row(self, parameter: Tensor, gradient: Tensor, state: dict[str, Any]) -> list[int] | None:
+        """Its size and the addresses of all tensors of its step; None if anything but the gradient's has changed."""
+        if len(state) <= len(self.names):
+            return None
+        held = [state[name].data_ptr() for name in self.names]
         if (
-            place == known
+            held == self.state
+            and parameter.data_ptr() == self.parameter
+            and parameter.dtype is self.dtype
+            and parameter.numel() == self.size
             and parameter.is_contiguous()
             and type(gradient) is Tensor
-            and gradient.dtype is parameter.dtype
+            and gradient.dtype is self.dtype
             and gradient.is_cpu
             and gradient.layout is torch.strided
-            and gradient.numel() == place[0]
+            and gradient.numel() == self.size
             and gradient.is_contiguous()
             and not gradient.is_neg()
         ):
-            return (place[0], place[1], gradient.data_ptr(), *place[2:])
-        del verified[id(parameter)]
-    tensors = slot[:4] if largest is None else slot
-    if not cpu.applies(*tensors):
+            return [self.size, self.parameter, gradient.data_ptr(), *held]
         return None
-    pointers = [0 if tensor is None else tensor.data_ptr() for tensor in slot]
-    if parameter.is_contiguous():
-        verified[id(parameter)] = (parameter.numel(), pointers[0], *pointers[2:])
-    return (parameter.numel(), *pointers)
+
+
+@functools.cache
+def _state_names(form: Form) -> tuple[str, ...]:
+    """What the state of a parameter holds besides "step", in the order of the form's columns."""
+    return tuple(_STATE[column] for column in form.columns() if column in _STATE)
+
+
+def _slot(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], index: int) -> _Slot:
+    """What a step of the parameter needs; its state is begun, or brought into the group's form, if need be."""
+    form = _form(parameter, group)
+    if not state:
+        step_dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+        state["step"] = torch.zeros((), dtype=step_dtype, device=parameter.device if group["capturable"] else "cpu")
+    names = _state_names(form)
+    if any(name not in state or state[name].dtype is not dtype for name, dtype in _state_dtypes(form)):
+        state.update(_state_in_form(state, parameter, form))
+    for name in set(_STATE.values()) - set(names):  # of another form, before
+        if name != _MOMENTS["largest"]:
+            state.pop(name, None)
+    slot = _Slot(form, (parameter, gradient, *(state[name] for name in names)), index)
+    return slot if type(parameter) in cpu.PLAIN_TYPES and not parameter.is_complex() else _local(slot)
+
+
+@functools.cache
+def _state_dtypes(form: Form) -> tuple[tuple[str, torch.dtype], ...]:
+    return tuple((_STATE[column], dtype) for column, dtype in form.columns().items() if column in _STATE and dtype)
+
+
+def _form(parameter: Tensor, group: dict[str, Any]) -> Form:
+    """How the parameter and its moments are stored."""
+    dtype = str(parameter.dtype).removeprefix("torch.")
+    narrow = dtype in rounding.NARROW and not group["differentiable"]
+    return Form(
+        dtype,
+        moments.format_of(parameter.numel(), group["moment_dtype"]),
+        group["parameter_rounding"] if narrow else "nearest",
+        group["amsgrad"],
+    )
 
 
 def _refuse_sparse(group: dict[str, Any]) -> None:
@@ -342,25 +393,45 @@ def _refuse_sparse(group: dict[str, Any]) -> None:
             )
 
 
-def _initial_state(parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-    step_dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
-    device = parameter.device if group["capturable"] else "cpu"
-    names = _MOMENTS if group["amsgrad"] else _MOMENTS[:2]
-    dtype = _moment_dtype(parameter)
-    return {
-        "step": torch.zeros((), dtype=step_dtype, device=device),
-        **{
-            name: torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
-            for name in names
-        },
-    }
+def _state_in_form(state: dict[str, Any], parameter: Tensor, form: Form) -> dict[str, Tensor]:
+    """The moments of a state, in whatever format they are, and its remainder, as the form has them; zeros for none."""
+    new = {}
+    layout = torch.contiguous_format if form.moments == "int8" else torch.preserve_format
+    for name, dtype in _state_dtypes(form):
+        if name.endswith("_scale"):
+            new[name] = torch.zeros(moments.blocks(parameter.numel()), dtype=dtype, device=parameter.device)
+        else:
+            new[name] = torch.zeros_like(parameter, dtype=dtype, memory_format=layout, requires_grad=False)
+    for column, name in _MOMENTS.items():
+        if name in state and name in new:
+            wide = _decoded(state[name], state.get(f"{name}_scale"), column, form.arithmetic())
+            stored = _encoded(wide, column, form, int(state["step"]))
+            for key, value in zip((name, f"{name}_scale"), stored, strict=False):
+                new[key].copy_(value)
+    if "remainder" in new and "remainder" in state and state["remainder"].dtype is new["remainder"].dtype:
+        new["remainder"].copy_(state["remainder"])
+    return new
 
 
-def _moment_dtype(parameter: Tensor) -> torch.dtype:
-    """The dtype of the arithmetic: float64 for float64, float32 for 32 bits or less, and their complex counterparts."""
-    if parameter.is_complex():
-        return torch.complex128 if parameter.dtype == torch.complex128 else torch.complex64
-    return torch.float64 if parameter.dtype == torch.float64 else torch.float32
+def _decoded(stored: Tensor, scale: Tensor | None, column: str, dtype: torch.dtype) -> Tensor:
+    """A moment of any format at full width."""
+    if scale is None:
+        return stored.to(dtype)
+    decode = moments.decode_first if column == "first" else moments.decode_second
+    return decode(stored, scale, torch).to(dtype)
+
+
+def _encoded(moment: Tensor, column: str, form: Form, step: int | Tensor) -> tuple[Tensor, ...]:
+    """A moment at full width in the form's format, with its scales if it has any."""
+    if form.moments == "float32":
+        return (moment,)
+    moment = moment.float()
+    if form.moments == "bfloat16":
+        return (moments.round_to_bfloat16(moment, torch.as_tensor(step, device=moment.device), _BITS).bfloat16(),)
+    return (moments.encode_first if column == "first" else moments.encode_second)(moment, step, torch)
+
+
+_BITS = arrays.namespace(torch)
 
 
 def _local(slot: _Slot) -> _Slot:
@@ -368,27 +439,31 @@ def _local(slot: _Slot) -> _Slot:
 
     They share memory with the tensors given.
     """
-    if hasattr(slot.parameter, "to_local"):
-        mesh, placements = slot.parameter.device_mesh, slot.parameter.placements
-        if slot.gradient.placements != placements:
-            slot = slot._replace(gradient=slot.gradient.redistribute(mesh, placements))
-        slot = slot.map(_shard)
-    if slot.parameter.is_complex() and slot.gradient.layout is torch.strided:
-        slot = slot._replace(gradient=slot.gradient.resolve_conj()).map(torch.view_as_real)
+    parameter, gradient, *state = slot.tensors
+    if hasattr(parameter, "to_local"):
+        mesh, placements = parameter.device_mesh, parameter.placements
+        if gradient.placements != placements:
+            gradient = gradient.redistribute(mesh, placements)
+        slot = slot._replace(tensors=tuple(tensor.to_local() for tensor in (parameter, gradient, *state)))
+        parameter, gradient, *state = slot.tensors
+    if parameter.is_complex() and gradient.layout is torch.strided:
+        slot = _as_real(slot._replace(tensors=(parameter, gradient.resolve_conj(), *state)))
     return slot
 
 
-def _shard(tensor: Any) -> Tensor:
-    return tensor.to_local()
+def _as_real(slot: _Slot) -> _Slot:
+    form = slot.form._replace(parameter=str(slot.tensors[0].real.dtype).removeprefix("torch."))
+    return slot._replace(form=form, tensors=tuple(map(torch.view_as_real, slot.tensors)))
 
 
 def _kind(slot: _Slot, step: Tensor) -> tuple[Any, ...]:
     """Steps done, and what else tensors have in common that one call can step together; unique where none can."""
     if not step.is_cpu:
         return (step,)
-    if type(slot.parameter) in cpu.PLAIN_TYPES and slot.gradient.layout is torch.strided:
-        return (step.item(), slot.parameter.device, slot.parameter.dtype, slot.gradient.dtype)
-    return (step.item(), id(slot.parameter))
+    parameter, gradient, *_ = slot.tensors
+    if type(parameter) in cpu.PLAIN_TYPES and gradient.layout is torch.strided:
+        return (step.item(), slot.form, parameter.device, gradient.dtype)
+    return (step.item(), id(parameter))
 
 
 def _coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coefficients:
@@ -413,58 +488,82 @@ def _step_by_operations(slots: list[_Slot], group: dict[str, Any], done: float |
     """The rule by PyTorch's operations, in place, on tensors of one kind."""
     if isinstance(done, Tensor) and group["capturable"]:
         k = _coefficients(group, done.double() + 1, torch)
+        number: int | Tensor = done.to(torch.int64) + 1
     else:
         k = _coefficients(group, float(done) + 1)
+        number = int(done) + 1
+    if len(slots) == 1 and slots[0].tensors[1].layout is not torch.strided:
+        _step_present(slots[0], group, k, number)
+        return
+    read = [_read(slot, group["maximize"]) for slot in slots]
     if len(slots) == 1:
-        _step_one(slots[0], group, k)
-        return
-    dtype = _moment_dtype(slots[0].parameter)
-    parameters, gradients, *moments = zip(*slots, strict=True)
-    theta, gradient, first, second = (
-        _Tensors([tensor.to(dtype) for tensor in tensors]) for tensors in (parameters, gradients, *moments[:2])
+        news = [rule.update(*read[0], k=k, xp=_Tensor)]
+    else:
+        lists = (None if tensors[0] is None else _Tensors(tensors) for tensors in zip(*read, strict=True))
+        new = rule.update(*lists, k=k, xp=_Tensors)
+        news = [
+            rule.Update(*values)
+            for values in zip(*([None] * len(slots) if x is None else x.tensors for x in new), strict=True)
+        ]
+    written = [_written(slot, new, group["rounding_seed"], number) for slot, new in zip(slots, news, strict=True)]
+    for pairs in zip(*written, strict=True):
+        if len(pairs) == 1:
+            pairs[0][0].copy_(pairs[0][1])
+        else:
+            torch._foreach_copy_([old for old, _ in pairs], [new for _, new in pairs])
+
+
+def _read(slot: _Slot, maximize: bool) -> tuple[Any, ...]:
+    """θ, g, m, v and the largest v (or None) at the width of the arithmetic."""
+    dtype = slot.form.arithmetic()
+    parameter, gradient = slot.tensors[:2]
+    if slot.form.parameter in rounding.NARROW:
+        theta = rounding.restore(parameter, slot.column("remainder"), torch)
+    else:
+        theta = parameter.to(dtype)
+    gradient = gradient.to(dtype)
+    columns = slot.form.columns()
+    moment = (
+        _decoded(slot.column(name), slot.column(f"{name}_scale"), name, dtype) if name in columns else None
+        for name in _MOMENTS
     )
-    gradient = -1.0 * gradient if group["maximize"] else gradient
-    largest = _Tensors(moments[2]) if group["amsgrad"] else None
-    new = rule.update(theta, gradient, first, second, largest, k, xp=_Tensors)
-    for old, changed in zip((parameters, *moments), new, strict=True):
-        if changed is not None:
-            torch._foreach_copy_(old, changed.tensors)
+    return theta, -gradient if maximize else gradient, *moment
 
 
-def _step_one(slot: _Slot, group: dict[str, Any], k: rule.Coefficients) -> None:
-    if slot.gradient.layout is not torch.strided:
-        _step_present(slot, group, k)
-        return
-    dtype = _moment_dtype(slot.parameter)
-    gradient = slot.gradient.to(dtype)
-    new = rule.update(
-        slot.parameter.to(dtype),
-        -gradient if group["maximize"] else gradient,
-        *slot[2:],
-        k,
-        xp=torch,
-    )
-    for old, changed in zip((slot.parameter, *slot[2:]), new, strict=True):
-        if old is not None:
-            old.copy_(changed)
+def _written(slot: _Slot, new: rule.Update, seed: int, number: int | Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The slot's tensors, each with what it becomes."""
+    form = slot.form
+    if form.parameter in rounding.NARROW and form.rounding != "nearest":
+        key = rounding.random_key(seed, number, slot.position, torch if isinstance(number, Tensor) else np)
+        key = torch.as_tensor(key, device=slot.tensors[0].device)
+        parameter, remainder = rounding.store(new.parameter, form.parameter, form.rounding, key, torch)
+        yield slot.tensors[0], parameter
+        if remainder is not None:
+            yield slot.column("remainder"), remainder
+    else:
+        yield slot.tensors[0], new.parameter
+    for column, moment in zip(_MOMENTS, new[1:], strict=True):
+        if moment is not None:
+            stored = _encoded(moment, column, form, number)
+            yield from zip((slot.column(column), slot.column(f"{column}_scale")), stored, strict=False)
 
 
-def _step_present(slot: _Slot, group: dict[str, Any], k: rule.Coefficients) -> None:
+def _step_present(slot: _Slot, group: dict[str, Any], k: rule.Coefficients, number: int | Tensor) -> None:
     """Step only the entries that a sparse gradient has."""
-    gradient = slot.gradient if slot.gradient.layout is torch.sparse_coo else slot.gradient.to_sparse_coo()
-    gradient = gradient.coalesce()
+    parameter, gradient, *state = slot.tensors
+    gradient = (gradient if gradient.layout is torch.sparse_coo else gradient.to_sparse_coo()).coalesce()
     present = tuple(gradient.indices())
     values = gradient.values()
     if values.numel() == 0:
         return
-    if slot.parameter.is_complex():
-        values = torch.view_as_real(values.resolve_conj())
-        slot = slot._replace(gradient=None).map(torch.view_as_real)
-    part = slot._replace(gradient=None).map(lambda tensor: tensor[present])
-    _step_one(part._replace(gradient=values), group, k)
-    for whole, changed in zip((slot.parameter, *slot[2:]), (part.parameter, *part[2:]), strict=True):
-        if whole is not None:
-            whole[present] = changed
+    part = slot._replace(tensors=(parameter[present], values.resolve_conj(), *(tensor[present] for tensor in state)))
+    whole = (parameter, *state)
+    if parameter.is_complex():
+        part, whole = _as_real(part), tuple(map(torch.view_as_real, whole))
+    new = rule.update(*_read(part, group["maximize"]), k=k, xp=_Tensor)
+    changed = {id(old): value for old, value in _written(part, new, group["rounding_seed"], number)}
+    for old, here in zip(whole, (part.tensors[0], *part.tensors[2:]), strict=True):
+        old[present] = changed[id(here)].to(old.dtype)
 
 
 def _advance(steps: list[Tensor], group: dict[str, Any]) -> None:
@@ -477,6 +576,20 @@ def _advance(steps: list[Tensor], group: dict[str, Any]) -> None:
 
 
 _ONE = torch.tensor(1.0)
+
+
+class _Tensor:
+    """The array namespace of one tensor."""
+
+    maximum = staticmethod(torch.maximum)
+
+    @staticmethod
+    def sqrt(x: Tensor) -> Tensor:
+        """The nearest number to √x. PyTorch's own is not always that on the CPU, where it may be MKL's."""
+        if not x.is_cpu or x.requires_grad or type(x) is not Tensor:
+            return torch.sqrt(x)
+        with np.errstate(invalid="ignore"):
+            return torch.from_numpy(np.asarray(np.sqrt(x.numpy())))
 
 
 class _Tensors:
@@ -504,6 +617,8 @@ class _Tensors:
 
     @staticmethod
     def sqrt(x: "_Tensors") -> "_Tensors":
+        if x.tensors[0].is_cpu:
+            return _Tensors(list(map(_Tensor.sqrt, x.tensors)))
         return _Tensors(torch._foreach_sqrt(x.tensors))
 
     @staticmethod
@@ -553,10 +668,33 @@ def _checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together." + suffix)
     if options["fused"] and options["differentiable"]:
         raise RuntimeError("`fused` does not support `differentiable`" + suffix)
-    if options["moment_dtype"] not in _MOMENT_DTYPES:
-        accepted = " or ".join(map(repr, _MOMENT_DTYPES))
-        raise ValueError(f"moment_dtype must be {accepted}. Received: {options['moment_dtype']!r}{suffix}")
+    try:
+        moments.check_format("moment_dtype", options["moment_dtype"])
+        rounding.check_rounding("parameter_rounding", options["parameter_rounding"])
+        rounding.check_seed("rounding_seed", options["rounding_seed"])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}{suffix}") from None
+    for name, reason in (("differentiable", "rounding has no derivative"), ("lazy", "a block is stored as a whole")):
+        refused = ("bfloat16", "int8") if name == "differentiable" else ("int8",)
+        if options[name] and options["moment_dtype"] in refused:
+            raise ValueError(
+                f"moment_dtype={options['moment_dtype']!r} does not go with {name}=True: {reason}. "
+                f"Use moment_dtype='float32'{suffix}"
+            )
     return {**options, "betas": tuple(map(float, betas))}
+
+
+def _check_storable(parameter: Tensor, moment_dtype: str, where: str) -> None:
+    if moment_dtype == "float32":
+        return
+    if moment_dtype == "int8" and (parameter.dtype == torch.float64 or hasattr(parameter, "to_local")):
+        kind = "torch.float64" if parameter.dtype == torch.float64 else "a DTensor"
+        accepted = "parameters of 32 bits or less, and no DTensor"
+    elif parameter.is_complex():
+        kind, accepted = str(parameter.dtype), "real parameters"
+    else:
+        return
+    raise ValueError(f"moment_dtype={moment_dtype!r} needs {accepted}. Received: {where} is {kind}")
 
 
 def _check_range(what: str, name: str, value: Any, suffix: str, below: float = math.inf) -> None:
@@ -598,7 +736,7 @@ def _checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) ->
         options = {name: saved.get(name, group[name]) for name in group if name not in ("params", "param_names")}
         if not isinstance(group["betas"][0], Tensor):
             options = _checked(options, where)
-        saved.update(options)
+        saved.update({**options, **{name: group[name] for name in _STORAGE}})
     return saved_groups
 
 
@@ -608,8 +746,9 @@ def _loaded_state(values: Any, parameter: Tensor, group: dict[str, Any], name: s
         raise TypeError(f"the state of {name} must be a dict. Received: {type(values).__name__}")
     if not values:
         return {}
-    required = {"step", *(_MOMENTS if group["amsgrad"] else _MOMENTS[:2])}
-    missing, unknown = required - set(values), set(values) - {"step", *_MOMENTS}
+    names = [_MOMENTS[column] for column in ("first", "second", "largest")[: 3 if group["amsgrad"] else 2]]
+    required = {"step", *names}
+    missing, unknown = required - set(values), set(values) - {"step", *_STATE.values()}
     if missing or unknown:
         raise ValueError(
             f"the state of {name} must have the keys {sorted(required)}. Received: {sorted(map(str, values))}"
@@ -622,21 +761,48 @@ def _loaded_state(values: Any, parameter: Tensor, group: dict[str, Any], name: s
     step_dtype = torch.float64 if getattr(step, "dtype", None) == torch.float64 else torch.float32
     device = parameter.device if group["capturable"] else "cpu"
     loaded: dict[str, Any] = {"step": torch.as_tensor(step).detach().reshape(()).to(device, step_dtype, copy=True)}
-    for key in _MOMENTS:
-        if key not in values:
-            continue
-        moment = values[key]
-        if not isinstance(moment, Tensor):
-            raise TypeError(f"{key!r} of {name} must be a tensor. Received: type {type(moment).__name__}")
-        if moment.shape != parameter.shape:
-            raise ValueError(
-                f"{key!r} of {name} must have the parameter's shape {tuple(parameter.shape)}. "
-                f"Received: {tuple(moment.shape)}"
-            )
-        if not (moment.is_floating_point() or (parameter.is_complex() and moment.is_complex())):
-            raise TypeError(f"{key!r} of {name} must be floating point. Received: {moment.dtype}")
-        loaded[key] = moment.detach().to(parameter.device, _moment_dtype(parameter), copy=True)
+    form = _form(parameter, group)
+    for key in _MOMENTS.values():
+        if key in values:
+            _check_moment(values, key, parameter, name)
+    remainder = values.get("remainder")
+    if remainder is not None:
+        _check_tensor("remainder", remainder, parameter.shape, name)
+        if remainder.dtype not in (torch.int8, torch.int16, torch.float32):
+            raise TypeError(f"'remainder' of {name} must be int8, int16 or float32. Received: {remainder.dtype}")
+    if "max_exp_avg_sq" in values:
+        form = form._replace(amsgrad=True)
+    saved = {
+        key: value.detach().to(parameter.device) if isinstance(value, Tensor) else value
+        for key, value in values.items()
+        if key != "step"
+    }
+    in_format = all(saved.get(key) is not None and saved[key].dtype is dtype for key, dtype in _state_dtypes(form))
+    if not in_format:
+        saved = _state_in_form({**saved, "step": loaded["step"]}, parameter, form)
+    loaded.update({key: saved[key].clone() for key in _state_names(form)})
     return loaded
+
+
+def _check_moment(values: dict[str, Any], key: str, parameter: Tensor, name: str) -> None:
+    """That a checkpoint's moment is in a known format, and whole."""
+    moment, scale = values[key], values.get(f"{key}_scale")
+    _check_tensor(key, moment, parameter.shape, name)
+    if moment.dtype == torch.uint8:
+        _check_tensor(f"{key}_scale", scale, (moments.blocks(parameter.numel()),), name)
+        if scale is not None and scale.dtype != torch.uint8:
+            raise TypeError(f"'{key}_scale' of {name} must be uint8. Received: {scale.dtype}")
+    elif scale is not None:
+        raise ValueError(f"'{key}_scale' of {name} needs {key!r} to be uint8. Received: {moment.dtype}")
+    elif not (moment.is_floating_point() or (parameter.is_complex() and moment.is_complex())):
+        raise TypeError(f"{key!r} of {name} must be floating point, or uint8 with scales. Received: {moment.dtype}")
+
+
+def _check_tensor(key: str, value: Any, shape: Sequence[int], name: str) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{key!r} of {name} must be a tensor. Received: type {type(value).__name__}")
+    if value.shape != tuple(shape):
+        raise ValueError(f"{key!r} of {name} must have the shape {tuple(shape)}. Received: {tuple(value.shape)}")
 
 
 def _shortened(values: Sequence[Any], most: int = 10) -> str:

@@ -166,7 +166,7 @@ def test_the_kernel_and_the_rule_give_the_same_bits(options, monkeypatch):
 
     kernel = module._cpu_kernel()
     launches = []
-    monkeypatch.setattr(kernel, "step", lambda *arguments, step=kernel.step: launches.append(1) or step(*arguments))
+    monkeypatch.setattr(kernel, "step", lambda *a, step=kernel.step, **b: launches.append(1) or step(*a, **b))
     results = []
     for used in (kernel, None):
         monkeypatch.setattr(module, "_cpu_kernel", lambda used=used: used)

@@ -1,35 +1,89 @@
 """The CPU kernel is the rule: the same bits, for any sizes, addresses and number of threads."""
 
+import itertools
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adamkit import rule
+from adamkit import arrays, moments, rounding, rule
 from adamkit.kernels import cpu
+from adamkit.kernels.cpu import Form
 
-DTYPES = [torch.float32, torch.float64]
+WIDE = [Form(dtype) for dtype in ("float32", "float64")]
+FORMS = [  # not all combinations: each takes a second to compile
+    *WIDE,
+    Form(amsgrad=True),
+    Form(moments="bfloat16"),
+    Form(moments="int8"),
+    Form(moments="int8", amsgrad=True),
+    Form("bfloat16", "float32", "compensated"),
+    Form("bfloat16", "int8", "compensated"),
+    Form("bfloat16", "float32", "compensated8"),
+    Form("bfloat16", "bfloat16", "stochastic", amsgrad=True),
+    Form("bfloat16", "float32", "compensated", gradient="float32"),
+    Form("bfloat16", "float32", "nearest"),
+    Form("float16", "float32", "compensated"),
+    Form("float16", "float32", "compensated8"),
+    Form("float16", "float32", "stochastic"),
+    Form("float16", "float32", "nearest"),
+]
+ELEMENTS = {torch.bfloat16: ml_dtypes.bfloat16, torch.float16: np.float16}
 
 
-def draw(seed, sizes, dtype, offset=0):
-    """θ, g, m and v of each size, some of them not aligned to a vector."""
+def draw(seed, sizes, form, offset=0):
+    """The form's columns for each size, some of them not aligned to a vector; values of many magnitudes."""
     generator = torch.Generator().manual_seed(seed)
+    columns = {}
+    for name, dtype in form.columns().items():
+        columns[name] = column = []
+        for number, size in enumerate(sizes):
+            wide = torch.randn(offset + size, generator=generator, dtype=torch.float64)
+            wide = wide * 10 ** (3 * torch.randn(offset + size, generator=generator, dtype=torch.float64)).clamp(-8, 4)
+            if name == "key":
+                column.append(seed * 65537 - number)
+            elif name.endswith("_scale"):
+                column.append(torch.empty(-(-size // moments.BLOCK), dtype=dtype))
+            elif name in ("first", "second", "largest"):
+                moment = (wide if name == "first" else wide.square()).to(form.arithmetic())[offset:]
+                stored = encoded(moment.numpy(), name, form, 1)
+                column.append(unaligned(tensor(stored[0]), offset))
+            elif name == "remainder":
+                column.append(wide.to(dtype)[offset:] if dtype.is_floating_point else (wide * 1e4).to(dtype)[offset:])
+            else:
+                column.append(wide.to(dtype)[offset:])
+    for name in columns:
+        if name.endswith("_scale"):  # of these codes any will do, as long as they are no NaN
+            for scale in columns[name]:
+                scale.random_(100, 140, generator=generator)
+    return columns
 
-    def tensors():
-        return [torch.randn(offset + size, generator=generator, dtype=dtype)[offset:] for size in sizes]
 
-    return tensors(), tensors(), tensors(), [tensor.square() for tensor in tensors()]
+def unaligned(values, offset):
+    return torch.cat([values[:0].new_zeros(offset), values])[offset:]
 
 
-def copies(*lists):
-    return [[tensor.clone() for tensor in tensors] for tensors in lists]
+def array(x):
+    """A tensor as an array that shares its memory."""
+    return x.view(torch.int16).numpy().view(ELEMENTS[x.dtype]) if x.dtype in ELEMENTS else x.numpy()
+
+
+def tensor(x):
+    if x.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(x.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def copies(columns):
+    return {name: [x if isinstance(x, int) else x.clone() for x in column] for name, column in columns.items()}
 
 
 def coefficients(step=3, beta_1=0.9, beta_2=0.999, weight_decay=0.0, decoupled=True):
@@ -38,70 +92,118 @@ def coefficients(step=3, beta_1=0.9, beta_2=0.999, weight_decay=0.0, decoupled=T
     )
 
 
-def by_rule(theta, g, m, v, largest, k):
-    """`rule.update` in NumPy, tensor by tensor."""
-    for i in range(len(theta)):
-        arrays = [tensors[i].numpy() for tensors in (theta, g, m, v)]
-        new = rule.update(*arrays, None if largest is None else largest[i].numpy(), k, xp=np)
-        theta[i], m[i], v[i] = map(torch.from_numpy, new[:3])
-        if largest is not None:
-            largest[i] = torch.from_numpy(new.max_second_moment)
+def encoded(moment, name, form, number):
+    """A moment as `moments` stores it, in NumPy."""
+    if form.moments == "bfloat16":
+        return (moments.round_to_bfloat16(moment, number, arrays.namespace(np)).astype(ml_dtypes.bfloat16),)
+    if form.moments == "int8":
+        return (moments.encode_first if name == "first" else moments.encode_second)(moment, number, np)
+    return (moment,)
+
+
+def by_rule(form, columns, k, number):
+    """`rule.update`, `moments` and `rounding` in NumPy, tensor by tensor."""
+    for i in range(len(columns["parameter"])):
+        held = {name: x[i] if name == "key" else array(x[i]) for name, x in columns.items()}
+        theta = held["parameter"]
+        if form.parameter in rounding.NARROW:
+            theta = rounding.restore(theta, held.get("remainder"), np)
+        old = {}
+        for name in ("first", "second", "largest"):
+            if name in held and form.moments == "int8":
+                decode = moments.decode_first if name == "first" else moments.decode_second
+                old[name] = decode(held[name], held[f"{name}_scale"], np)
+            elif name in held:
+                old[name] = held[name].astype(theta.dtype)
+        new = rule.update(
+            theta, held["gradient"].astype(theta.dtype), old["first"], old["second"], old.get("largest"), k, xp=np
+        )
+        written = {}
+        for name, moment in zip(old, new[1:], strict=False):
+            written.update(zip((name, f"{name}_scale"), encoded(moment, name, form, number), strict=False))
+        written["parameter"] = new.parameter
+        if form.parameter in rounding.NARROW:
+            key = np.array([held.get("key", 0)], np.int64).astype(np.int32)
+            written["parameter"], remainder = rounding.store(new.parameter, form.parameter, form.rounding, key, np)
+            if remainder is not None:
+                written["remainder"] = remainder
+        for name, x in written.items():
+            columns[name][i] = tensor(x)
+
+
+def take_step(form, columns, k, threads, number=3, **options):
+    cpu.step(form, list(columns.values()), k, threads, number=number, **options)
 
 
 def assert_same_bits(actual, expected):
-    for ours, theirs in zip(actual, expected, strict=True):
-        assert ours.numpy().tobytes() == theirs.numpy().tobytes()
+    assert actual.keys() == expected.keys()
+    for name, column in actual.items():
+        for ours, theirs in zip(column, expected[name], strict=True):
+            same = ours == theirs if isinstance(ours, int) else array(ours).tobytes() == array(theirs).tobytes()
+            assert same, (name, ours, theirs)
 
 
-sizes = st.lists(st.integers(0, 70), min_size=1, max_size=6)
+sizes = st.lists(st.one_of(st.integers(0, 70), st.integers(1000, 1200)), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(
-    seed=st.integers(0, 2**16),
+    seed=st.integers(0, 2**14),
     sizes=sizes,
     offset=st.integers(0, 3),
-    dtype=st.sampled_from(DTYPES),
+    form=st.sampled_from(FORMS),
     step=st.integers(1, 10**9),
     beta_1=st.sampled_from([0.0, 0.3, 0.9]),
     beta_2=st.sampled_from([0.0, 0.4, 0.999, 0.99999]),
     weight_decay=st.sampled_from([0.0, 0.1]),
     decoupled=st.booleans(),
-    amsgrad=st.booleans(),
 )
-def test_has_the_bits_of_the_rule(seed, sizes, offset, dtype, step, beta_1, beta_2, weight_decay, decoupled, amsgrad):
+def test_has_the_bits_of_the_rule(seed, sizes, offset, form, step, beta_1, beta_2, weight_decay, decoupled):
     k = coefficients(step, beta_1, beta_2, weight_decay, decoupled)
-    theta, g, m, v = draw(seed, sizes, dtype, offset)
-    largest = [tensor.clone() / 2 for tensor in v] if amsgrad else None
-    expected = copies(theta, m, v, *([largest] if amsgrad else []))
-    exact_largest = expected[3] if amsgrad else None
-    by_rule(expected[0], g, expected[1], expected[2], exact_largest, k)
-    cpu.step(theta, g, m, v, largest, k, threads=2)
-    for ours, theirs in zip((theta, m, v, *([largest] if amsgrad else [])), expected, strict=True):
-        assert_same_bits(ours, theirs)
+    ours = draw(seed, sizes, form, offset)
+    expected = copies(ours)
+    for tensors in zip(*(column for name, column in ours.items() if name != "key"), strict=True):
+        assert cpu.applies(form, tensors)
+    by_rule(form, expected, k, step)
+    take_step(form, ours, k, 2, step)
+    assert_same_bits(ours, expected)
 
 
 @pytest.mark.parametrize("pool", ["OpenMP", "Python threads"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_has_the_same_bits_for_any_number_of_threads(dtype, pool, monkeypatch):
+@pytest.mark.parametrize("form", [*WIDE, Form("bfloat16", "int8", "compensated")])
+def test_has_the_same_bits_for_any_number_of_threads(form, pool, monkeypatch):
     monkeypatch.setattr(cpu, "_forked", pool == "Python threads")
-    many = [1, 1000, 0, 17, 123_457, 5, 200_000]
-    theta, g, m, v = draw(0, many, dtype)
-    expected = copies(theta, m, v)
-    cpu.step(expected[0], g, expected[1], expected[2], None, coefficients(), threads=1)
+    start = draw(0, [1, 1000, 0, 17, 123_457, 5, 200_000], form)
+    expected = copies(start)
+    take_step(form, expected, coefficients(), threads=1)
     for threads in (2, 3, 7):
-        ours = copies(theta, m, v)
-        cpu.step(ours[0], g, ours[1], ours[2], None, coefficients(), threads)
-        for a, b in zip(ours, expected, strict=True):
-            assert_same_bits(a, b)
+        ours = copies(start)
+        take_step(form, ours, coefficients(), threads)
+        assert_same_bits(ours, expected)
 
 
 def test_maximize_is_the_step_of_the_opposite_gradient():
-    theta, g, m, v = draw(1, [100], torch.float32)
-    other = copies(theta, m, v)
-    cpu.step(theta, g, m, v, None, coefficients(), 1, maximize=True)
-    cpu.step(other[0], [-g[0]], other[1], other[2], None, coefficients(), 1)
-    assert_same_bits(theta, other[0])
+    ours = draw(1, [100], Form())
+    other = copies(ours)
+    take_step(Form(), ours, coefficients(), 1, maximize=True)
+    other["gradient"] = [-g for g in other["gradient"]]
+    take_step(Form(), other, coefficients(), 1)
+    assert_same_bits(ours, {**other, "gradient": ours["gradient"]})
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form.parameter in rounding.NARROW])
+def test_special_parameters_are_rounded_as_in_numpy(form):
+    special = [0.0, -0.0, 1.0, torch.inf, -torch.inf, torch.nan, 3.38e38, -3.4e38, 65503.9, 65520.0, 6e-8, -1e-7, 1e-45]
+    k = coefficients()._replace(step_size=0.0)
+    ours = draw(2, [len(special)], form)
+    ours["parameter"] = [torch.tensor(special).to(getattr(torch, form.parameter))]
+    expected = copies(ours)
+    by_rule(form, expected, k, 3)
+    take_step(form, ours, k, 1)
+    for name in ours.keys() - {"key"}:
+        (x,), (y,) = ours[name], expected[name]
+        assert torch.equal(x.isnan(), y.isnan())
+        assert torch.equal(x[~x.isnan()], y[~x.isnan()])
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
@@ -111,37 +213,38 @@ def test_nan_infinity_and_overflow_propagate_as_in_pytorch(fused, amsgrad):
     gradients = [special.roll(shift) for shift in (0, 0, 3)]
     parameter = torch.nn.Parameter(torch.ones(8))
     optimizer = torch.optim.Adam([parameter], amsgrad=amsgrad, fused=fused)
-    theta, m, v = torch.ones(8), torch.zeros(8), torch.zeros(8)
-    largest = [torch.zeros(8)] if amsgrad else None
+    theta, m, v, largest = torch.ones(8), torch.zeros(8), torch.zeros(8), torch.zeros(8)
+    form = Form(amsgrad=amsgrad)
     for step, gradient in enumerate(gradients, 1):
         parameter.grad = gradient.clone()
         optimizer.step()
         k = rule.coefficients(step, 1e-3, rule.Decay.of(0.9), rule.Decay.of(0.999), 1e-8)
-        cpu.step([theta], [gradient], [m], [v], largest, k, 1)
+        columns = [[theta], [gradient], [m], [v], *([[largest]] if amsgrad else [])]
+        cpu.step(form, columns, k, 1)
         torch.testing.assert_close(theta, parameter.data, equal_nan=True)
         torch.testing.assert_close(v, optimizer.state[parameter]["exp_avg_sq"], equal_nan=True)
 
 
 def test_steps_from_several_python_threads_at_once():
-    work = [draw(seed, [50_000, 3], torch.float32) for seed in range(4)]
+    work = [draw(seed, [50_000, 3], Form()) for seed in range(4)]
     expected = []
-    for theta, g, m, v in work:
-        single = copies(theta, m, v)
+    for columns in work:
+        single = copies(columns)
         for _ in range(20):
-            cpu.step(single[0], g, single[1], single[2], None, coefficients(), 1)
-        expected.append(single[0])
+            take_step(Form(), single, coefficients(), 1)
+        expected.append(single)
 
-    def run(theta, g, m, v):
+    def run(columns):
         for _ in range(20):
-            cpu.step(theta, g, m, v, None, coefficients(), 2)
+            take_step(Form(), columns, coefficients(), 2)
 
-    threads = [threading.Thread(target=run, args=lists) for lists in work]
+    threads = [threading.Thread(target=run, args=[columns]) for columns in work]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for (theta, *_), single in zip(work, expected, strict=True):
-        assert_same_bits(theta, single)
+    for columns, single in zip(work, expected, strict=True):
+        assert_same_bits(columns, single)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +255,10 @@ def test_steps_from_several_python_threads_at_once():
         (lambda: torch.ones(3, 4).t(), False),
         (lambda: torch.ones(8)[::2], False),
         (lambda: torch.ones(1).expand(4), False),
-        (lambda: torch.ones(3, dtype=torch.bfloat16), False),
+        (lambda: torch.ones(3, dtype=torch.bfloat16), True),
+        (lambda: torch.ones(3, dtype=torch.float64), True),
+        (lambda: torch.ones(3, dtype=torch.int32), False),
+        (lambda: torch.ones(3, dtype=torch.float8_e5m2), False),
         (lambda: torch.ones(3, dtype=torch.complex64), False),
         (lambda: torch.ones(3, 4).to_sparse(), False),
         (lambda: torch.ones(3, device="meta"), False),
@@ -160,14 +266,27 @@ def test_steps_from_several_python_threads_at_once():
     ],
 )
 def test_applies_to_dense_real_tensors_only(make, expected):
-    assert cpu.applies(make(), make()) is expected
+    moment = torch.ones(make().shape, dtype=torch.float64 if make().dtype == torch.float64 else torch.float32)
+    if make().dim() == 4:
+        moment = moment.to(memory_format=torch.channels_last)
+    tensors = [make(), make(), moment, moment]
+    assert cpu.applies(Form(str(make().dtype).removeprefix("torch.")), tensors) is expected
 
 
 def test_does_not_apply_to_tensors_of_different_layouts_or_dtypes():
     one = torch.ones(2, 3, 4, 5)
-    assert not cpu.applies(one, one.to(memory_format=torch.channels_last))
-    assert not cpu.applies(one, one.double())
-    assert not cpu.applies(one, one[:1])
+    assert cpu.applies(Form(), [one, one, one, one])
+    for other in (one.to(memory_format=torch.channels_last), one.double(), one[:1]):
+        assert not cpu.applies(Form(), [one, one, one, other])
+    codes = torch.zeros(128, 128, 1, 1, dtype=torch.uint8)
+    scales = torch.zeros(128 * 128 // moments.BLOCK, dtype=torch.uint8)
+    for layout, expected in ((torch.contiguous_format, True), (torch.channels_last, False)):
+        x = torch.ones(128, 64, 1, 2).contiguous(memory_format=layout)
+        codes = torch.zeros(128, 64, 1, 2, dtype=torch.uint8)
+        assert cpu.applies(Form(moments="int8"), [x, x, codes, codes, scales, scales]) is expected
+    x = torch.ones(100)
+    codes = torch.zeros(100, dtype=torch.uint8)
+    assert not cpu.applies(Form(moments="int8"), [x, x, codes, codes, scales, scales])
 
 
 def run_python(code, **environment):
@@ -237,11 +356,18 @@ def test_a_forked_child_can_step_after_its_parent_did():
     assert result.returncode == 0, result.stderr
 
 
-def test_compiling_ahead_covers_every_kernel():
-    cpu.compile_kernels()
+@pytest.mark.slow
+def test_compiling_ahead_covers_every_kernel_of_these_formats():
+    cpu.compile_kernels(moment_dtype="bfloat16", parameter_rounding="nearest")
     before = cpu._kernel.cache_info().misses
-    for dtype in DTYPES:
-        theta, g, m, v = draw(0, [4], dtype)
-        cpu.step(theta, g, m, v, None, coefficients(), 1)
-        cpu.step(theta, g, m, v, [v[0].clone()], coefficients(), 1)
+    for dtype, storage in itertools.product(("float32", *rounding.NARROW), ("float32", "bfloat16")):
+        for amsgrad in (False, True):
+            form = Form(dtype, storage, amsgrad=amsgrad)
+            take_step(form, draw(0, [4], form), coefficients(), 1)
     assert cpu._kernel.cache_info().misses == before
+
+
+@pytest.mark.parametrize("option", ["moment_dtype", "parameter_rounding"])
+def test_compiling_ahead_refuses_what_there_is_not(option):
+    with pytest.raises(ValueError, match=f"{option} must be one of .* Received: {option}='int3'"):
+        cpu.compile_kernels(**{option: "int3"})

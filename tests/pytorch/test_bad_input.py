@@ -33,7 +33,7 @@ BAD_OPTIONS = [
     ({"decoupled_weight_decay": None}, TypeError, "decoupled_weight_decay"),
     ({"lazy": 0}, TypeError, "lazy"),
     ({"foreach": "yes"}, TypeError, "foreach"),
-    ({"moment_dtype": "int3"}, ValueError, "moment_dtype must be 'float32'"),
+    ({"moment_dtype": "int3"}, ValueError, "moment_dtype must be one of 'float32'"),
     ({"foreach": True, "fused": True}, RuntimeError, "fused"),
     ({"differentiable": True, "fused": True}, RuntimeError, "differentiable"),
 ]
