@@ -10,16 +10,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from adamkit import __version__
+from adamkit.cli.memory import memory
+from adamkit.cli.sweep import sweep
 from adamkit.cli.train import train
 
 app = typer.Typer(
     name="adamkit",
-    help="Adam, the optimizer: train a model and watch it.",
+    help="Adam, the optimizer: train a model and watch it, or many at once to see what each hyperparameter does.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+app.command()(memory)
+app.command()(sweep)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,96 @@
+"""Options that several commands have: of data, model and training.
+
+The defaults are those of `adamkit.lab.runs.Settings`; the commands' signatures only show them in the help.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DATA, MODEL, ADAM, TRAINING, OUTPUT = "Data", "Model", "Adam", "Training", "Output"  # panels of the help
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="random, digits, breast_cancer, wine, diabetes, mnist, fashion_mnist, cifar10, imdb, "
+        "a .csv, .parquet or .npz file, module:function or file.py:function.",
+        rich_help_panel=DATA,
+    ),
+]
+Target = Annotated[str | None, typer.Option(help="The column, or array, of a file to predict.", rich_help_panel=DATA)]
+ValidationSplit = Annotated[
+    float, typer.Option(help="The share of the rows to validate on, not train on.", rich_help_panel=DATA)
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="mlp, logistic, cnn, a .keras file, module:function or file.py:function. Of a .keras file the layers "
+        "and weights are taken; its loss is not, and Adam starts anew.",
+        rich_help_panel=MODEL,
+    ),
+]
+Loss = Annotated[
+    str | None, typer.Option(help="Keras's name of a loss. Default: what fits the target.", rich_help_panel=MODEL)
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(help="Keras's names of metrics, with commas. Default: what fits.", rich_help_panel=MODEL),
+]
+Beta1 = Annotated[float, typer.Option("--beta-1", help="β₁: decay of the mean of the gradients.", rich_help_panel=ADAM)]
+Beta2 = Annotated[float, typer.Option("--beta-2", help="β₂: decay of the mean of their squares.", rich_help_panel=ADAM)]
+Epsilon = Annotated[float, typer.Option(help="ε: added to the root of the second moment.", rich_help_panel=ADAM)]
+WeightDecay = Annotated[float, typer.Option(help="λ: decoupled weight decay, as in AdamW.", rich_help_panel=ADAM)]
+Amsgrad = Annotated[bool, typer.Option("--amsgrad/--no-amsgrad", help="The AMSGrad variant.", rich_help_panel=ADAM)]
+EpsilonHat = Annotated[
+    bool,
+    typer.Option(
+        "--epsilon-hat/--no-epsilon-hat", help="Add ε before bias correction, as Keras.", rich_help_panel=ADAM
+    ),
+]
+MomentDtype = Annotated[
+    str, typer.Option(help="How both moments are stored: float32 or bfloat16.", rich_help_panel=ADAM)
+]
+Epochs = Annotated[int, typer.Option(help="How often to go through the data.", rich_help_panel=TRAINING)]
+BatchSize = Annotated[int, typer.Option(help="Rows a step.", rich_help_panel=TRAINING)]
+Shuffle = Annotated[
+    bool, typer.Option("--shuffle/--no-shuffle", help="A new order each epoch.", rich_help_panel=TRAINING)
+]
+Seed = Annotated[int, typer.Option(help="Of the weights, the order and the random data.", rich_help_panel=TRAINING)]
+Out = Annotated[
+    Path | None, typer.Option(help="The run's folder. Default: a new one in runs/.", rich_help_panel=OUTPUT)
+]
+
+
+def given(context: typer.Context, *without: str) -> dict[str, Any]:
+    """The options that were typed, by name, but for some; `metrics` as a list."""
+    typed = {
+        name: value
+        for name, value in context.params.items()
+        if name not in without and str(context.get_parameter_source(name)).endswith("COMMANDLINE")
+    }
+    if typed.get("metrics") is not None:
+        typed["metrics"] = [name.strip() for name in typed["metrics"].split(",") if name.strip()]
+    return typed
+
+
+def as_typed(message: str, names: Iterable[str] | Mapping[str, Any]) -> str:
+    """The message with `--beta-1` for beta_1, where that option was given."""
+    for name in names:
+        message = re.sub(rf"(?<!-)\b{name}\b(?= must|=)", f"--{name.replace('_', '-')}", message)
+    return message
+
+
+def use_backend(name: str) -> None:
+    """Keras reads its backend from the environment when it is imported."""
+    from importlib.util import find_spec
+
+    from adamkit.lab.errors import InputError
+
+    if find_spec(name) is None:
+        raise InputError(f"the backend {name} is not installed; install it with: pip install 'adamkit[{name}]'")
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at length

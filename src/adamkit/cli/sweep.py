@@ -1,0 +1,222 @@
+"""`adamkit sweep`: train a model with hundreds of settings of Adam's hyperparameters at once."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adamkit.cli import options
+from adamkit.cli.options import OUTPUT, TRAINING
+
+if TYPE_CHECKING:
+    from adamkit.lab.runs import Settings
+    from adamkit.lab.sweeps import Plan
+
+_SPACE = "Space: for each a VALUE, VALUES with commas, or LOW..HIGH[:log|linear][:POINTS]"
+_DEFAULT, _DEFAULT_POINTS = "1e-5..1e-1", ":log:32"  # of the learning rate
+_MOST_RUNS = 10_000  # without asking
+_MOST_SETTINGS = 10_000_000  # in any case: as many as memory may hold
+_PROBED = 64  # settings that the speed is measured with
+_NO_OPTIONS = ("resume", "out", "yes", "json")  # of the sweep itself
+
+
+def sweep(
+    context: typer.Context,
+    learning_rate: Annotated[
+        str | None,
+        typer.Option(
+            help=f"η: the size of a step. Default, where nothing else varies: {_DEFAULT}{_DEFAULT_POINTS}.",
+            rich_help_panel=_SPACE,
+        ),
+    ] = None,
+    beta_1: Annotated[
+        str | None, typer.Option("--beta-1", help="β₁: decay of the mean of the gradients.", rich_help_panel=_SPACE)
+    ] = None,
+    beta_2: Annotated[
+        str | None, typer.Option("--beta-2", help="β₂: decay of the mean of their squares.", rich_help_panel=_SPACE)
+    ] = None,
+    epsilon: Annotated[
+        str | None, typer.Option(help="ε: added to the root of the second moment.", rich_help_panel=_SPACE)
+    ] = None,
+    weight_decay: Annotated[
+        str | None, typer.Option(help="λ: decoupled weight decay, as in AdamW.", rich_help_panel=_SPACE)
+    ] = None,
+    warmup_steps: Annotated[
+        str | None, typer.Option(help="Steps over which the learning rate rises from 0.", rich_help_panel=_SPACE)
+    ] = None,
+    cosine_alpha: Annotated[
+        str | None,
+        typer.Option(help="The share of it that the learning rate falls to along a cosine.", rich_help_panel=_SPACE),
+    ] = None,
+    amsgrad: Annotated[
+        str | None, typer.Option(help="The AMSGrad variant: false, true or false,true.", rich_help_panel=_SPACE)
+    ] = None,
+    batch_size: Annotated[str | None, typer.Option(help="Rows a step.", rich_help_panel=_SPACE)] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Draw N settings at random. Default: every combination.", rich_help_panel=_SPACE
+        ),
+    ] = None,
+    sobol: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Draw N settings that leave few gaps; best a power of 2.", rich_help_panel=_SPACE
+        ),
+    ] = None,
+    data: options.Data = "random",
+    target: options.Target = None,
+    validation_split: options.ValidationSplit = 0.0,
+    model: options.Model = "mlp",
+    loss: options.Loss = None,
+    metrics: options.Metrics = None,
+    epsilon_hat: options.EpsilonHat = False,
+    moment_dtype: options.MomentDtype = "float32",
+    epochs: options.Epochs = 50,
+    shuffle: options.Shuffle = True,
+    seed: options.Seed = 0,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each setting, each from a start of its own.")] = 1,
+    same_start: Annotated[
+        bool, typer.Option(help="All settings start from the same weights.", rich_help_panel=TRAINING)
+    ] = True,
+    same_order: Annotated[
+        bool, typer.Option(help="All settings see the rows in the same order.", rich_help_panel=TRAINING)
+    ] = True,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="What is to be small at the end, or, with a minus before it, large: -val_accuracy. "
+            "Default: val_loss with a validation split, else loss.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    halving: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Successive halving: now and then only the best 1/N of the settings go on.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="End a run after N epochs without progress.", rich_help_panel=TRAINING),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the sweep in this folder; nothing is run twice.", rich_help_panel=OUTPUT),
+    ] = None,
+    out: options.Out = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help=f"Do not ask before more than {_MOST_RUNS:,} runs.", rich_help_panel=OUTPUT)
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one line of JSON a setting at the end; all else goes to standard error.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+) -> None:
+    """Train a model with many settings of Adam's hyperparameters, as one program, and show what each of them does.
+
+    Without options: the example of `adamkit train` with 32 learning rates. The folder holds the loss of every setting
+    after each epoch, a summary, charts, and what is needed to go on after Ctrl-C (exit code 130) or a kill.
+    """
+    from adamkit.lab import sweeps
+    from adamkit.lab.errors import InputError
+    from adamkit.lab.run_folder import RunFolder
+
+    given = options.given(context, *_NO_OPTIONS)
+    options.use_backend("jax")
+    try:
+        if resume is None:
+            plan = _plan(given, ask=not yes)
+            folder = RunFolder.create(out, "sweep")
+        elif given or out is not None:
+            name = "out" if out is not None else next(iter(given))
+            raise InputError(
+                f"--resume must be given without --{name.replace('_', '-')}: it goes on with what was begun"
+            )
+        else:
+            folder = RunFolder.open(resume)
+            plan = sweeps.again(folder)
+
+        from adamkit.cli.sweep_display import SweepDisplay
+
+        display = SweepDisplay(plan, folder, as_json=json)
+        with contextlib.nullcontext() if resume is not None else folder, display:  # what was begun stays
+            result = sweeps.execute(plan, folder, display.show)
+    except InputError as error:
+        raise InputError(options.as_typed(str(error), given)) from error
+    display.finish(result)
+    if result.interrupted:
+        raise typer.Exit(130)
+
+
+def _plan(given: dict[str, Any], *, ask: bool) -> "Plan":
+    """What the options ask for; InputError where they are wrong, or where it is much and `ask` is set."""
+    from adamkit.lab import runs, spaces, sweeps
+    from adamkit.lab.errors import InputError
+
+    given = dict(given)
+    draws = {method: given.pop(method) for method in spaces.METHODS if method in given}
+    if len(draws) > 1:
+        raise InputError("one of --random and --sobol must be given, not both")
+    space = {name: spaces.parse(name, given.pop(name)) for name in spaces.HYPERPARAMETERS if name in given}
+    fixed: dict[str, Any] = {
+        name: values[0] for name, values in space.items() if isinstance(values, list) and len(values) == 1
+    }
+    if len(fixed) == len(space) and "learning_rate" not in space:
+        space["learning_rate"] = spaces.parse("learning_rate", _DEFAULT + ("" if draws else _DEFAULT_POINTS))
+    if len(fixed) < len(space):
+        space = {name: values for name, values in space.items() if name not in fixed}
+    else:
+        fixed = {}  # one setting: all that was given is its name
+    of_plan = {
+        name: given.pop(name)
+        for name in ("seeds", "same_start", "same_order", "objective", "halving", "patience")
+        if name in given
+    }
+    settings = runs.Settings(**given, **fixed)
+    for method, n in draws.items():
+        if n < 1:
+            raise InputError(f"--{method} must be a whole number >= 1. Received: --{method}={n}")
+    total = sum(draws.values()) or spaces.size(space)
+    one = sweeps.Plan(settings, spaces.draw(space, 1), **of_plan)  # checked before any time is spent
+    if total > _MOST_SETTINGS or (ask and total * one.seeds > _MOST_RUNS):
+        raise InputError(_question(settings, space, total, one.seeds))
+    drawn = [spaces.draw(space, n, method=method, seed=settings.seed) for method, n in draws.items()]
+    return replace(one, space=drawn[0] if drawn else spaces.grid(space))
+
+
+def _question(settings: "Settings", space: dict[str, Any], total: int, seeds: int) -> str:
+    """How many runs it would be, and how long they would take at the speed of a few."""
+    from adamkit.cli.display import duration
+
+    seconds = _seconds_a_run(settings, space) * total * seeds
+    runs = f"{total:,} settings" + (f" × {seeds} seeds" if seeds > 1 else "")
+    yes = "--yes to train them all, or " if total <= _MOST_SETTINGS else ""
+    return (
+        f"this space has {runs}, which take about {duration(seconds)} here. Give {yes}--random 500 or --sobol 512 to "
+        "train some"
+    )
+
+
+def _seconds_a_run(settings: "Settings", space: dict[str, Any]) -> float:
+    """Measured on a few settings for one epoch, without compilation; with one batch size, so that is quick."""
+    from adamkit.lab import runs, spaces
+    from adamkit.lab.sweeper import sweep as train
+
+    own = {name: values for name, values in space.items() if name not in ("batch_size", "amsgrad")}
+    probed = spaces.draw(own or {"learning_rate": _DEFAULT}, _PROBED)
+    prepared = runs.prepare(settings)
+    x, y = prepared.train.x, prepared.train.y
+    # The first compiles, and the second does not.
+    _, seconds = (
+        train(prepared.model, x, y, space=probed, epochs=1, batch_size=settings.batch_size).seconds for _ in range(2)
+    )
+    return seconds / len(probed) * settings.epochs
