@@ -102,9 +102,10 @@ class Trainer:
         start: The weights of a run's start: (trainable, non-trainable).
         order: The order of the rows in a run's epochs: a generator for a run.
         same_order: Whether runs of one chunk share it.
-        objective: The value in the logs of a member's epoch that is to be small, and its sign.
+        objective: The value in the logs of a member's epoch that counts, after the sign with which it is to be small.
         interrupted: Whether all chunks are to end.
         patience: Epochs without a smaller objective after which a run ends; None: never.
+        so_far: Of runs that go on, the smallest objective, and the epochs since.
         memory: Bytes that all chunks at work may take together; None: half of what is free.
     """
 
@@ -117,8 +118,9 @@ class Trainer:
     order: Callable[[Run], np.random.RandomState | None]
     same_order: bool
     interrupted: Callable[[], bool]
-    objective: tuple[str, float]
+    objective: tuple[float, str]
     patience: int | None
+    so_far: Mapping[Run, tuple[float, int]]
     memory: int | None
 
     def __post_init__(self):
@@ -197,7 +199,7 @@ class Trainer:
         orders = [self.order(run) for run in (runs[:1] if self.same_order else runs)]
         _skip(orders, self._rows, chunk.first_epoch)
         logs: list[tuple[Logs, Logs]] = []
-        stops = _Stops(len(chunk.runs), self.patience, self.objective)
+        stops = _Stops([self.so_far.get(run, (np.inf, 0)) for run in chunk.runs], self.patience, self.objective)
         for _ in range(chunk.first_epoch, chunk.last_epoch):
             if self._failed or self.interrupted():
                 return None
@@ -278,19 +280,18 @@ class Trainer:
 class _Stops:
     """Which runs of a chunk have ended early, after how many epochs and in what state."""
 
-    def __init__(self, runs: int, patience: int | None, objective: tuple[str, float]):
-        self.epochs: list[int | None] = [None] * runs
+    def __init__(self, so_far: Sequence[tuple[float, int]], patience: int | None, objective: tuple[float, str]):
+        self.epochs: list[int | None] = [None] * len(so_far)
         self._patience = patience
         self._objective = objective
-        self._best = np.full(runs, np.inf)
-        self._since = np.zeros(runs, int)
+        self._best, self._since = np.array(so_far).T
         self._states: dict[int, list[Arrays]] = {}
         self._done = 0
 
     def look(self, logs: tuple[Logs, Logs], members: Members) -> None:
         """Take an epoch's logs into account."""
         self._done += 1
-        name, sign = self._objective
+        sign, name = self._objective
         values = logs[1][name[4:]] if name.startswith("val_") else logs[0][name]
         values = sign * np.asarray(values)[: len(self.epochs)]
         better = values < self._best
