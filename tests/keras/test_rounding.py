@@ -50,7 +50,7 @@ def as_is(tensor):
     [
         {},
         {"amsgrad": True, "weight_decay": 0.1, "clipnorm": 1.0},
-        {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 5},
+        {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
         {"gradient_accumulation_steps": 2},
     ],
     ids=str,
@@ -61,7 +61,7 @@ def test_a_compensated_variable_follows_the_float32_one_bit_by_bit(dtype, option
     narrow, full = keras.Variable(start, dtype=dtype), keras.Variable(start, dtype="float32")
     full.assign(ops.cast(narrow, "float32"))
     ours, expected = Adam(1e-4, **options), Adam(1e-4, **options)
-    for _ in range(21):
+    for _ in range(6):
         gradient = random_like(rng, narrow, dtype)
         ours.apply([gradient], [narrow])
         expected.apply([ops.cast(gradient, "float32")], [full])
@@ -70,3 +70,71 @@ def test_a_compensated_variable_follows_the_float32_one_bit_by_bit(dtype, option
         optimizer.finalize_variable_values([variable])
     np.testing.assert_array_equal(wide(ours, narrow), as_numpy(full))
     np.testing.assert_array_equal(as_numpy(narrow), as_numpy(ops.cast(full, dtype)))
+
+
+def bfloat16_model(optimizer, seed=0):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(16, "tanh", dtype="bfloat16"), keras.layers.Dense(1, dtype="bfloat16")]
+    )
+    model.compile(optimizer, loss="mse")
+    return model
+
+
+@pytest.mark.slow
+def test_a_bfloat16_model_trains_to_the_float32_result_where_that_of_keras_stays():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(256, 8)).astype("float32")
+    y = x[:, :1] - x[:, 1:2]
+    fit = {"x": x, "y": y, "batch_size": 32, "epochs": 12, "shuffle": False, "verbose": 0}
+
+    theirs = bfloat16_model(keras.optimizers.Adam(0.002))
+    start = [as_numpy(v) for v in theirs.trainable_variables]
+    theirs.fit(**fit)
+    for variable, before in zip(theirs.trainable_variables, start, strict=True):
+        np.testing.assert_array_equal(as_numpy(variable), before)
+
+    ours = bfloat16_model(Adam(0.002))
+    full = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(1)])
+    full.compile(Adam(0.002), loss="mse")
+    full.set_weights(start)
+    loss, expected = (model.fit(**fit).history["loss"][-1] for model in (ours, full))
+    assert expected < 0.5 * float(np.mean(y**2))
+    assert loss == pytest.approx(expected, rel=0.05)
+    for variable, wanted, before in zip(ours.trainable_variables, full.trainable_variables, start, strict=True):
+        moved = np.abs(as_numpy(wanted) - before).mean()
+        assert np.abs(wide(ours.optimizer, variable) - as_numpy(wanted)).mean() < 0.1 * moved
+
+
+@pytest.mark.parametrize("name", rounding.ROUNDINGS)
+@pytest.mark.parametrize("dtype", NARROW)
+def test_the_seed_decides_and_a_run_repeats_to_the_bit(dtype, name):
+    def run(seed):
+        rng = np.random.default_rng(3)
+        variables = [keras.Variable(rng.normal(size=(40, 5)), dtype=dtype) for _ in range(2)]
+        optimizer = Adam(1e-4, parameter_rounding=name, rounding_seed=seed)
+        for _ in range(4):
+            optimizer.apply([random_like(rng, v, dtype) for v in variables], variables)
+        return np.stack([wide(optimizer, v) for v in variables])
+
+    one = run(1)
+    np.testing.assert_array_equal(one, run(1))
+    assert (one == run(2)).all() == (name in ("compensated", "nearest"))
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_remainders_take_the_bytes_that_they_should(dtype):
+    variable = keras.Variable(np.ones(10), dtype=dtype)
+    for name in rounding.ROUNDINGS:
+        optimizer = Adam(parameter_rounding=name)
+        optimizer.build([variable])
+        kept = [keras.backend.standardize_dtype(v.dtype) for v in optimizer.variables if "remainder" in v.name]
+        expected = rounding.remainder_dtype(dtype, name)
+        assert kept == ([] if expected is None else [expected])
+
+
+def test_bad_arguments_are_named_with_what_is_accepted():
+    with pytest.raises(ValueError, match=r"parameter_rounding must be one of 'compensated', .* Received: .*'up'"):
+        Adam(parameter_rounding="up")
+    with pytest.raises(TypeError, match="rounding_seed must be a whole number"):
+        Adam(rounding_seed=0.5)
