@@ -3,7 +3,9 @@
     python -m benchmarks.step [--quick]
 
 Each framework runs in a process of its own, so that no thread pool stands in another's way. In a process the contenders
-of one size take turns, so that a slow second hits all of them; given are medians. Ratios are to PyTorch's fused Adam.
+of one size take turns, so that a slow second hits all of them; given are medians, of fewer runs where a step takes more
+than half a second. Ratios are to PyTorch's fused Adam. Moments and parameters of fewer bytes than float32's, and the
+peers that have such, are measured at one large size, and adamkit's on a real model too.
 """
 
 import argparse
@@ -21,7 +23,8 @@ from rich.table import Table
 from benchmarks.report import machine, versions, write
 
 FUSED = "torch.optim.Adam (fused)"
-BYTES_PER_PARAMETER = 28  # θ, g, m and v are read; θ, m and v are written; 4 bytes each
+FLOAT32 = 28  # bytes moved a parameter: θ, g, m and v are read; θ, m and v are written; 4 bytes each
+REPETITIONS, FEW, SLOW = 7, 3, 0.5  # runs that count; those of a contender whose step takes more than so many seconds
 
 
 def gpt2_shapes() -> list[tuple[int, ...]]:
@@ -36,11 +39,12 @@ SIZES = {
     "1 k": [(1_000,)],
     "100 k": [(100_000,)],
     "1,000 × 1 k": [(1_000,)] * 1_000,
-    "10 M": [(10_000_000,)],
-    "100 M": [(100_000_000,)],
+    "32 M": [(32_000_000,)],
     "GPT-2, 124 M": gpt2_shapes(),
 }
 QUICK_SIZES = ("1 k", "100 k", "1,000 × 1 k")
+FORMATS_AT = ("32 M", "GPT-2, 124 M")
+PEER_FORMATS_AT = ("32 M",)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -85,29 +89,29 @@ def _run_worker(worker: str, quick: bool) -> dict:
 class Contender:
     """A name and a function that does one step and waits for it."""
 
-    def __init__(self, name: str, step: Callable[[], object]) -> None:
+    def __init__(self, name: str, step: Callable[[], object], moved: float = FLOAT32) -> None:
         self.name = name
         self.step = step
+        self.moved = moved  # bytes a parameter that one pass over memory would have to read and write
 
 
 def _work(worker: str, quick: bool) -> dict:
     """All sizes in this process."""
     rows, left_out = [], {}
     for size in QUICK_SIZES if quick else SIZES:
-        tensors = _Tensors(SIZES[size])
+        tensors = _Tensors(size)
         contenders = WORKERS[worker](tensors, left_out)
         inner = max(1, min(50, 2_000_000 // tensors.count // len(tensors.shapes)))
         contenders.append(Contender("in-place pass", tensors.pass_in_place))
-        times = _interleaved(contenders, inner, repetitions=3 if quick else 7)
+        times = _interleaved(contenders, inner, FEW if quick else REPETITIONS)
         bandwidth = 32 * tensors.count / times["in-place pass"]
-        for name, seconds in times.items():
-            if name == "in-place pass":
-                continue
-            moved = BYTES_PER_PARAMETER * tensors.count / seconds
+        for contender in contenders[:-1]:
+            seconds = times[contender.name]
+            moved = contender.moved * tensors.count / seconds
             rows.append(
                 {
                     "size": size,
-                    "optimizer": name,
+                    "optimizer": contender.name,
                     "parameters": tensors.count,
                     "milliseconds": seconds * 1e3,
                     "nanoseconds_a_parameter": seconds * 1e9 / tensors.count,
@@ -121,8 +125,10 @@ def _work(worker: str, quick: bool) -> dict:
 def _interleaved(contenders: list[Contender], inner: int, repetitions: int) -> dict[str, float]:
     """Median seconds of one step of each, after two rounds that do not count."""
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    for _ in range(repetitions + 2):
+    for turn in range(repetitions + 2):
         for contender in contenders:  # in turns
+            if turn >= FEW + 2 and times[contender.name][1] * inner > SLOW:
+                continue
             start = time.perf_counter()
             for _ in range(inner):
                 contender.step()
@@ -133,11 +139,12 @@ def _interleaved(contenders: list[Contender], inner: int, repetitions: int) -> d
 class _Tensors:
     """Parameters and gradients that the PyTorch contenders of one size share; each has moments of its own."""
 
-    def __init__(self, shapes: list[tuple[int, ...]]) -> None:
+    def __init__(self, size: str) -> None:
         import torch
 
         generator = torch.Generator().manual_seed(0)
-        self.shapes = shapes
+        self.size = size
+        self.shapes = shapes = SIZES[size]
         self.parameters = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
         for parameter in self.parameters:
             parameter.grad = torch.randn(parameter.shape, generator=generator)
@@ -146,6 +153,15 @@ class _Tensors:
 
     def pass_in_place(self) -> None:
         self.scratch.mul_(1.0)
+
+    def in_bfloat16(self) -> list:
+        """The same parameters and gradients in bfloat16."""
+        import torch
+
+        narrow = [torch.nn.Parameter(x.detach().bfloat16()) for x in self.parameters]
+        for x, wide in zip(narrow, self.parameters, strict=True):
+            x.grad = wide.grad.bfloat16()
+        return narrow
 
     def arrays(self):
         return [x.detach().numpy() for x in self.parameters], [x.grad.numpy() for x in self.parameters]
@@ -170,20 +186,52 @@ def _torch(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
         Contender("torch.optim.Adam (foreach)", _torch_step(tensors, foreach=True)),
     ]
     peers = {
-        "bitsandbytes Adam (32 bits)": ("bitsandbytes.optim", "Adam", {}),
-        "DeepSpeedCPUAdam": ("deepspeed.ops.adam", "DeepSpeedCPUAdam", {}),
-        "pytorch-optimizer StableAdamW": ("pytorch_optimizer", "StableAdamW", {}),
+        "bitsandbytes Adam (32 bits)": ("bitsandbytes.optim", "Adam", FLOAT32),
+        "DeepSpeedCPUAdam": ("deepspeed.ops.adam", "DeepSpeedCPUAdam", FLOAT32),
+        "pytorch-optimizer StableAdamW": ("pytorch_optimizer", "StableAdamW", FLOAT32),
     }
-    for name, (module, attribute, options) in peers.items():
+    if tensors.size in FORMATS_AT:
+        contenders += _torch_formats(tensors)
+    if tensors.size in PEER_FORMATS_AT:
+        # 12 bytes of θ and g, and each moment read and written: a byte, or half of one, and the scales of its blocks
+        peers |= {
+            "bitsandbytes Adam8bit": ("bitsandbytes.optim", "Adam8bit", 12 + 4 * (1 + 4 / 256)),
+            "torchao AdamW8bit": ("torchao.optim", "AdamW8bit", 12 + 4 * (1 + 4 / 256)),
+            "torchao AdamW4bit": ("torchao.optim", "AdamW4bit", 12 + 4 * (0.5 + 4 / 128)),
+            "FlashOptim FlashAdamW": ("flashoptim", "FlashAdamW", 12 + 4 * (1 + 2 / 32)),
+        }
+    for name, (module, attribute, moved) in peers.items():
         try:
             imported = __import__(module, fromlist=[attribute])
-            optimizer = getattr(imported, attribute)(tensors.parameters, **options)
+            optimizer = getattr(imported, attribute)(tensors.parameters)
             optimizer.step()
         except Exception as error:
-            left_out[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            left_out[name] = _reason(error)
         else:
-            contenders.append(Contender(name, optimizer.step))
+            contenders.append(Contender(name, optimizer.step, moved))
     return contenders
+
+
+def _torch_formats(tensors: _Tensors) -> list[Contender]:
+    """What adamkit stores in fewer bytes."""
+    from adamkit import moments
+    from adamkit.torch import Adam
+
+    scale = 1 / moments.BLOCK
+    narrow = tensors.in_bfloat16()
+    wide, own = tensors.parameters, "adamkit.torch.Adam"
+    return [
+        Contender(f"{own}, bfloat16 moments", Adam(wide, moment_dtype="bfloat16").step, 12 + 8),
+        Contender(f"{own}, int8 moments", Adam(wide, moment_dtype="int8").step, 12 + 4 * (1 + scale)),
+        Contender(f"{own}, bfloat16 parameters", Adam(narrow).step, 10 + 16),
+        Contender(
+            f"{own}, bfloat16 parameters, int8 moments", Adam(narrow, moment_dtype="int8").step, 10 + 4 * (1 + scale)
+        ),
+    ]
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 def _optax(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
@@ -192,7 +240,7 @@ def _optax(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
 
     import adamkit.optax
 
-    def contender(name, optimizer):
+    def contender(name, optimizer, moved=FLOAT32):
         arrays, gradients = tensors.arrays()
         held = [[jax.numpy.array(x) for x in arrays]]
         gradients = [jax.numpy.array(x) for x in gradients]
@@ -207,12 +255,17 @@ def _optax(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
         def run():
             held[:] = jax.block_until_ready(compiled(*held, gradients))
 
-        return Contender(name, run)
+        return Contender(name, run, moved)
 
-    return [
+    contenders = [
         contender("optax.adam (jit)", optax.adam(1e-3)),
         contender("adamkit.optax.adam (jit)", adamkit.optax.adam(1e-3)),
     ]
+    if tensors.size in PEER_FORMATS_AT:
+        for storage, moved in (("bfloat16", 12 + 8), ("int8", 12 + 4)):
+            optimizer = adamkit.optax.adam(1e-3, moment_dtype=storage)
+            contenders.append(contender(f"adamkit.optax.adam (jit), {storage} moments", optimizer, moved))
+    return contenders
 
 
 def _keras(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
@@ -221,7 +274,7 @@ def _keras(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
 
     import adamkit.keras
 
-    def contender(name, optimizer):
+    def contender(name, optimizer, moved=FLOAT32):
         arrays, gradients = tensors.arrays()
         variables = [keras.Variable(x) for x in arrays]
         gradients = [keras.ops.array(x) for x in gradients]
@@ -250,12 +303,18 @@ def _keras(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
             def run():
                 optimizer.apply(gradients, variables)
 
-        return Contender(f"{name} ({backend})", run)
+        label, _, storage = name.partition(",")
+        return Contender(f"{label} ({backend}){',' if storage else ''}{storage}", run, moved)
 
-    return [
+    contenders = [
         contender("keras.optimizers.Adam", keras.optimizers.Adam()),
         contender("adamkit.keras.Adam", adamkit.keras.Adam()),
     ]
+    if tensors.size in PEER_FORMATS_AT and keras.backend.backend() == "jax":
+        for storage, moved in (("bfloat16", 12 + 8), ("int8", 12 + 4)):
+            optimizer = adamkit.keras.Adam(moment_dtype=storage)
+            contenders.append(contender(f"adamkit.keras.Adam, {storage} moments", optimizer, moved))
+    return contenders
 
 
 WORKERS = {"torch": _torch, "optax": _optax, "keras-torch": _keras, "keras-jax": _keras, "keras-tensorflow": _keras}
@@ -266,7 +325,7 @@ WORKERS = {"torch": _torch, "optax": _optax, "keras-torch": _keras, "keras-jax":
 
 def _table(report: dict) -> Table:
     host = report["machine"]
-    table = Table(title=f"One step of Adam, float32, {host['cores']} cores of {host['processor']}")
+    table = Table(title=f"One step of Adam, {host['cores']} cores of {host['processor']}")
     table.add_column("parameters")
     table.add_column("optimizer")
     for heading in ("ms", "ns a parameter", "GB/s", "share of in-place", "ratio to fused"):
