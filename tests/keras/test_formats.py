@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from adamkit import arrays, moments, rule
+from adamkit import arrays, moments, rounding, rule
 from adamkit.keras import Adam
 from tests.keras.test_exactness import WIDE, as_numpy
 
@@ -200,3 +200,31 @@ def test_narrow_moments_train_compiled_clipped_averaged_accumulated_and_scaled(m
     model.compile(optimizer, loss="mse", jit_compile=keras.backend.backend() != "torch")
     losses = model.fit(x, x[:, :1], epochs=6, batch_size=16, verbose=0).history["loss"]
     assert losses[-1] < losses[0] / 3
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the kernel steps PyTorch's tensors")
+@pytest.mark.parametrize("moment_dtype", FORMATS)
+@pytest.mark.parametrize(
+    ("dtype", "parameter_rounding"),
+    [("float32", "nearest"), *((d, r) for d in rounding.NARROW for r in rounding.ROUNDINGS)],
+)
+def test_the_kernel_and_operations_give_the_same_bits(dtype, parameter_rounding, moment_dtype, monkeypatch):
+    from adamkit import keras as module
+
+    kernel = module._cpu_kernel()
+    launches = []
+    monkeypatch.setattr(kernel, "step", lambda *a, step=kernel.step, **k: launches.append(1) or step(*a, **k))
+    results = []
+    for used in (kernel, None):
+        monkeypatch.setattr(module, "_cpu_kernel", lambda used=used: used)
+        rng = np.random.default_rng(4)
+        variables = [keras.Variable(rng.normal(size=shape), dtype=dtype) for shape in (LARGE, (7,))]
+        optimizer = Adam(0.001, moment_dtype=moment_dtype, parameter_rounding=parameter_rounding, weight_decay=0.1)
+        for _ in range(3):
+            gradients = [ops.cast(ops.convert_to_tensor(rng.normal(size=v.shape)), dtype) for v in variables]
+            optimizer.apply(gradients, variables)
+        results.append([as_numpy(v) for v in (*variables, *optimizer.variables)])
+        assert bool(launches) == (used is not None)
+        launches.clear()
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
