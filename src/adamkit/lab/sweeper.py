@@ -337,7 +337,8 @@ class _Sweep:
     def _waited(self, history: pd.DataFrame) -> dict[Run, tuple[float, int]]:
         sign, column = _signed(self.options["objective"])
         found = {}
-        for (setting, seed), values in history.groupby(["setting", "seed"])[column]:
+        runs: Any = history.groupby(["setting", "seed"])[column]
+        for (setting, seed), values in runs:
             values = np.append(np.inf, (sign * values).fillna(np.inf))  # before the first epoch nothing is reached
             best = int(values.argmin())
             found[Run(int(setting), int(seed))] = (values[best], len(values) - 1 - best)
@@ -549,7 +550,7 @@ def _columns(model: keras.Model, validated: bool) -> list[str]:
 def _optimizer(model: keras.Model, amsgrad: Any) -> Iterator[None]:
     """The model with its optimizer, or one that has AMSGrad on or off as asked."""
     own = model.optimizer
-    if amsgrad is None or amsgrad == own.amsgrad:
+    if amsgrad is None or amsgrad == getattr(own, "inner_optimizer", own).amsgrad:
         yield
         return
     model.optimizer = _optimizer_for(own, {"amsgrad": amsgrad})
@@ -563,6 +564,8 @@ def _optimizer(model: keras.Model, amsgrad: Any) -> Iterator[None]:
 def _optimizer_for(optimizer: Any, setting: spaces.Setting) -> Any:
     """A new optimizer with the hyperparameters of a setting."""
     config = optimizer.get_config()
+    if hasattr(optimizer, "inner_optimizer"):  # Keras's loss scaler
+        return type(optimizer)(**config | {"inner_optimizer": _optimizer_for(optimizer.inner_optimizer, setting)})
     return type(optimizer).from_config(config | {name: value for name, value in setting.items() if name in config})
 
 
@@ -590,8 +593,9 @@ def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, 
     """Changes with everything that a sweep's numbers depend on, but for the machine."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([settings, options], sort_keys=True).encode())
-    config = model.optimizer.get_config() | {"name": None}  # which counts the optimizers of a process
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    parts = [model.optimizer, *model._flatten_layers(), *keras.tree.flatten(model._compile_config.config["loss"])]
+    described = [_described(part) for part in parts]
+    digest.update(json.dumps(described, sort_keys=True, default=lambda value: type(value).__name__).encode())
     weights = [v.value for v in (*model.trainable_variables, *model.non_trainable_variables)]
     for array in jax.tree.leaves([data, validation, weights]):
         array = np.asarray(array)
@@ -599,6 +603,16 @@ def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, 
         step = max(1, len(array) // _ROWS_LOOKED_AT) if array.ndim else 1
         digest.update(np.ascontiguousarray(array[::step] if array.ndim else array).tobytes())
     return digest.hexdigest()
+
+
+def _described(part: Any) -> list[Any]:
+    """The kind and the configuration of a part of a model, without the names that Keras numbers."""
+    kind = part if isinstance(part, str) else getattr(part, "__qualname__", type(part).__qualname__)
+    config = {}
+    if isinstance(part, (keras.Optimizer, keras.Loss, keras.Layer)) and not getattr(part, "_layers", None):
+        with contextlib.suppress(Exception):  # whatever the user's class raises
+            config = part.get_config()
+    return [kind, {name: value for name, value in config.items() if name not in ("name", "inner_optimizer")}]
 
 
 _ROWS_LOOKED_AT = 10_000  # of each array: data may be larger than memory
