@@ -3,7 +3,9 @@
 import doctest
 import itertools
 import operator
+import os
 import signal
+import time
 
 import jax
 import keras
@@ -30,6 +32,10 @@ def small():
     return keras.Sequential([keras.Input((6,)), layers.Dense(4, "tanh"), layers.Dense(1)])
 
 
+def small_relu():
+    return keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(1)])
+
+
 def everything(model):
     optimizer = [np.array(v.value) for v in model.optimizer.variables]
     return [*model.get_weights(), *optimizer]
@@ -38,7 +44,9 @@ def everything(model):
 @pytest.fixture(scope="module")
 def shared_model():
     """One model for all tests, so that sweeps of the same shapes are compiled once."""
-    return compiled(small, {"loss": "mse"}, Adam(0.01))
+    model = compiled(small, {"loss": "mse"}, Adam(0.01))
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 @pytest.fixture
@@ -163,6 +171,20 @@ def test_the_learning_rate_of_any_optimizer_of_keras_can_be_swept():
     result = sweep(compiled(small, {"loss": "mse"}, make_optimizer()), [0.1, 0.01], shuffle=False)
     theirs = fitted(small, {"loss": "mse"}, make_optimizer(0.01), X, Y, **OPTIONS)
     assert_same_run(run_of(result, 1), theirs, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_inside_a_loss_scaler_adam_is_swept_too():
+    def scaled(setting):
+        return keras.optimizers.LossScaleOptimizer(Adam(**setting), initial_scale=8.0)
+
+    settings = lab.spaces.grid({"learning_rate": [0.1, 0.001], "beta_1": [0.5], "amsgrad": [True, False]})
+    result = sweep(compiled(small, {"loss": "mse"}, scaled({})), settings, shuffle=False)
+    for number in (0, 3):
+        theirs = fitted(small, {"loss": "mse"}, scaled(settings[number]), X, Y, **OPTIONS)
+        assert_same_run(run_of(result, number), theirs, rtol=1e-4)
+        own = result.model(number).optimizer.inner_optimizer
+        assert (own.beta_1, own.amsgrad) == (0.5, settings[number]["amsgrad"])
 
 
 @pytest.mark.parametrize(
@@ -291,6 +313,15 @@ def test_a_rung_leaves_at_least_an_epoch_and_a_setting(settings, epochs, halving
     assert runner._rungs() == expected
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("moment_dtype", ["bfloat16", "int8"])
+def test_moments_of_any_format_go_on_from_rung_to_rung(moment_dtype):
+    narrow = compiled(small, {"loss": "mse"}, Adam(moment_dtype=moment_dtype))
+    whole, halved = (sweep(narrow, RATES[5:9], halving=halving, batch_size=40) for halving in (None, 4))
+    winner = int(halved.best().setting[0])
+    assert_same_run(run_of(halved, winner), run_of(whole, winner))
+
+
 def after_patience(values, patience):
     """How many epochs a run does: it ends with the first that is `patience` epochs after the best before it."""
     for epoch in range(len(values)):
@@ -317,13 +348,15 @@ def test_patience_ends_a_run_after_epochs_without_a_smaller_objective(model, pat
         np.testing.assert_allclose(loss, run_of(ended, number, 1)["val_loss"][-1], rtol=1e-5)
 
 
-def test_a_run_that_patience_ended_is_ranked_at_each_rung_and_goes_no_further(model):
-    rates, options = RATES[1:], {"epochs": 9, "seeds": 2, "patience": 2}
+@pytest.mark.parametrize("patience", [2, 3])
+def test_a_run_that_patience_ended_is_ranked_at_each_rung_and_goes_no_further(model, patience):
+    """The objective gets worse from epoch to epoch, so that all end, at a rung or after it: patience counts on."""
+    rates, options = RATES[1:], {"epochs": 9, "seeds": 2, "patience": patience, "objective": "-loss"}
     alone, halved = (sweep(model, rates, halving=halving, **options) for halving in (None, 3))
 
     def ranked_at(epoch):  # with the last that each run has by then
-        rows = alone.history.loc[alone.history.epoch <= epoch].groupby(["setting", "seed"]).val_loss.last()
-        return rows.groupby("setting").mean()
+        rows = alone.history.loc[alone.history.epoch <= epoch].groupby(["setting", "seed"]).loss.last()
+        return -rows.groupby("setting").mean()
 
     third = ranked_at(1).nsmallest(3).index
     winner = ranked_at(3)[third].idxmin()
@@ -331,6 +364,7 @@ def test_a_run_that_patience_ended_is_ranked_at_each_rung_and_goes_no_further(mo
         epochs = 9 if number == winner else 3 if number in third else 1
         theirs = run_of(alone, number, seed)
         assert_same_run(run_of(halved, number, seed), {name: values[:epochs] for name, values in theirs.items()})
+    assert halved.summary.epochs[winner] == patience + 1
     assert halved.best(2).setting.tolist() == [winner]
 
 
@@ -476,7 +510,12 @@ def test_a_sweep_that_failed_is_taken_up_again_with_nothing_run_twice(model, tmp
 def test_ctrl_c_keeps_what_is_finished(model, tmp_path, trained_chunks):
     undisturbed = sweep(model, RATES)
     before = signal.getsignal(signal.SIGINT)
-    result = sweep(model, RATES, folder=tmp_path, on_progress=lambda progress: signal.raise_signal(signal.SIGINT))
+
+    def press_once(progress):
+        if signal.getsignal(signal.SIGINT) is not before:  # a second Ctrl-C would be Python's own
+            signal.raise_signal(signal.SIGINT)
+
+    result = sweep(model, RATES, folder=tmp_path, on_progress=press_once)
     assert signal.getsignal(signal.SIGINT) is before
     assert result.interrupted
     finished = result.summary.setting.tolist()
@@ -488,6 +527,24 @@ def test_ctrl_c_keeps_what_is_finished(model, tmp_path, trained_chunks):
     whole = sweep(model, RATES, folder=tmp_path)
     assert not whole.interrupted
     assert_same_bits(whole, undisturbed)
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_ctrl_c_before_anything_is_finished_leaves_an_empty_history(model, tmp_path, monkeypatch):
+    train_chunk = chunks.Trainer._train_chunk
+
+    def press(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        while not self.interrupted():
+            time.sleep(0.001)
+        return train_chunk(self, *arguments)
+
+    monkeypatch.setattr(chunks.Trainer, "_train_chunk", press)
+    result = sweep(model, RATES, folder=tmp_path)
+    assert result.interrupted
+    assert list(result.history) == ["setting", "seed", "learning_rate", "epoch", "loss", "val_loss"]
+    assert list(result.summary) == ["setting", "learning_rate", "mean", "std", "diverged", "epochs"]
+    assert len(result.history) == len(result.summary) == len(result.best()) == 0
 
 
 @pytest.mark.usefixtures("no_charts", "trained_chunks")
@@ -505,6 +562,17 @@ def test_only_this_very_sweep_goes_on_in_a_folder(model, tmp_path):
         sweep(model, RATES[:-1], folder=tmp_path)
     with pytest.raises(InputError, match="folder must be new"):
         lab.sweep(model, changed_x, Y, space=[{"learning_rate": rate} for rate in RATES], folder=tmp_path, **OPTIONS)
+    as_it_was = {"loss": "mse"}
+    for make, objective in (
+        (small, {"loss": "mae"}),
+        (small, as_it_was | {"loss_weights": 2.0}),
+        (small_relu, as_it_was),
+    ):
+        other = compiled(make, objective, Adam(0.01))
+        with pytest.raises(InputError, match="folder must be new"):
+            sweep(other, RATES, folder=tmp_path)
+    made_again = compiled(small, as_it_was, Adam(0.01))  # as another process would
+    assert_same_bits(sweep(made_again, RATES, folder=tmp_path), result)
     plan = tmp_path / "parts" / "plan.json"
     for damaged in ("{", "[]", "{}", '{"fingerprint": 1}'):
         plan.write_text(damaged)

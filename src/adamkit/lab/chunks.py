@@ -72,15 +72,22 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write them to an `.npz` file."""
-        names = "tno"
-        arrays: Any = {f"{n}{i}": a for n, g in zip(names, self.groups(), strict=True) for i, a in enumerate(g)}
+        arrays: Any = {}
+        for group, members in zip("tno", self.groups(), strict=True):
+            for place, array in enumerate(members):
+                # NumPy's files do not know bfloat16 and its like.
+                raw = array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array
+                arrays[f"{group}{place}.{array.dtype.name}"] = raw
         np.savez(path, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "State":
         """Read them again."""
+        state = cls([], [], [])
         with np.load(path) as file:
-            return cls(*([file[f"{n}{i}"] for i in range(sum(k[0] == n for k in file.files))] for n in "tno"))
+            for name in file.files:
+                state.groups()["tno".index(name[0])].append(file[name].view(name.partition(".")[2]))
+        return state
 
     @classmethod
     def joined(cls, states: Iterable["State"]) -> "State":

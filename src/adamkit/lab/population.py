@@ -26,7 +26,6 @@ Logs = dict[str, jax.Array]  # metric name: (n,) float32
 
 SCHEDULE = ("learning_rate", "warmup_steps", "cosine_alpha", "total_steps")
 _ATTRIBUTES = ("beta_1", "beta_2", "epsilon", "weight_decay")  # of Adam, which keeps them in no variable
-_LEARNING_RATE = 1  # its place among the optimizer's variables
 
 
 class Members(NamedTuple):
@@ -177,8 +176,9 @@ class Program:
 
         def member_step(state, hyperparameters, batch):
             if "learning_rate" in hyperparameters:
-                count = state[2][0].astype("float32")
-                state[2][_LEARNING_RATE] = scheduled(count, hyperparameters).astype(state[2][_LEARNING_RATE].dtype)
+                step_count, rate = _places(self._model.optimizer)
+                now = scheduled(state[2][step_count].astype("float32"), hyperparameters)
+                state[2][rate] = now.astype(state[2][rate].dtype)
             own = {name: value for name, value in hyperparameters.items() if name not in SCHEDULE}
             with _given(adam, own), as_matrix_products():
                 logs, state = self._model.train_step(state, batch)
@@ -278,6 +278,13 @@ def _adam(optimizer: Any) -> Adam | None:
     """The optimizer whose hyperparameters can differ from member to member: Adam, also inside a loss scaler."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     return optimizer if isinstance(optimizer, Adam) else None
+
+
+def _places(optimizer: Any) -> tuple[int, int]:
+    """Of step count and learning rate among the optimizer's variables; a loss scaler has its own before them."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    variables = [id(variable) for variable in optimizer.variables]
+    return variables.index(id(inner._iterations)), variables.index(id(inner._learning_rate))
 
 
 def _hyperparameters(adam: Adam | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -428,10 +428,10 @@ class _Sweep:
     def _report(self) -> None:
         if self.on_progress is not None:
             names = list(self.settings[0])
-            history = self.parts.history(self.settings, None)
-            summary = summarize(history, names, self.options["objective"])
+            ends = self.parts.ends(self.settings)
+            summary = summarize(ends, names, self.options["objective"])
             total = len(self.settings) * self.options["seeds"]
-            done = len(history[["setting", "seed"]].drop_duplicates())
+            done = len(ends[["setting", "seed"]].drop_duplicates())
             self.on_progress(Progress(done, total, time.perf_counter() - self.started, summary))
 
 
@@ -443,6 +443,7 @@ class _Parts:
         self._fingerprint = fingerprint
         self._files = RunFolder(folder)
         self._histories: dict[str, pd.DataFrame] = {}
+        self._ends: list[pd.DataFrame] = []
         self._places: dict[Run, tuple[str, int]] = {}  # the chunk and place of each run's latest state
         self._sizes: dict[str, int] = {}
 
@@ -507,19 +508,27 @@ class _Parts:
 
     def history(self, settings: Sequence[spaces.Setting], columns: Sequence[str] | None) -> pd.DataFrame:
         """All rows, in the order of settings, seeds and epochs."""
-        names = list(settings[0])
         if not self._histories:
-            return pd.DataFrame(columns=["setting", "seed", *names, "epoch", *(columns or ())])
-        table = pd.concat(self._histories.values(), ignore_index=True)
-        table = table.sort_values(["setting", "seed", "epoch"], ignore_index=True)
-        for place, name in enumerate(names):
-            table.insert(2 + place, name, np.array([setting[name] for setting in settings])[table.setting])
-        return table
+            return pd.DataFrame(columns=["setting", "seed", *settings[0], "epoch", *(columns or ())])
+        return _with_settings(self._histories.values(), settings)
+
+    def ends(self, settings: Sequence[spaces.Setting]) -> pd.DataFrame:
+        """Of `history` the last row of each run in each chunk."""
+        return _with_settings(self._ends, settings)
 
     def _note(self, name: str, history: pd.DataFrame) -> None:
         self._histories[name] = history
+        self._ends.append(history.drop_duplicates(["setting", "seed"], keep="last"))
         runs = history[["setting", "seed"]].drop_duplicates().itertuples(index=False)
         self._places |= {Run(int(i), int(seed)): (name, place) for place, (i, seed) in enumerate(runs)}
+
+
+def _with_settings(tables: Iterable[pd.DataFrame], settings: Sequence[spaces.Setting]) -> pd.DataFrame:
+    """The rows of some tables in the order of settings, seeds and epochs, with the hyperparameters."""
+    table = pd.concat(tables, ignore_index=True).sort_values(["setting", "seed", "epoch"], ignore_index=True)
+    for place, name in enumerate(settings[0]):
+        table.insert(2 + place, name, np.array([setting[name] for setting in settings])[table.setting])
+    return table
 
 
 def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
@@ -593,8 +602,10 @@ def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, 
     """Changes with everything that a sweep's numbers depend on, but for the machine."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([settings, options], sort_keys=True).encode())
-    parts = [model.optimizer, *model._flatten_layers(), *keras.tree.flatten(model._compile_config.config["loss"])]
-    described = [_described(part) for part in parts]
+    optimizer, objective = model.optimizer, model._compile_config.config
+    optimizers = {id(one): one for one in (optimizer, getattr(optimizer, "inner_optimizer", optimizer))}
+    parts = [*optimizers.values(), *model._flatten_layers(), *keras.tree.flatten(objective["loss"])]
+    described = [objective.get("loss_weights"), *(_described(part) for part in parts)]
     digest.update(json.dumps(described, sort_keys=True, default=lambda value: type(value).__name__).encode())
     weights = [v.value for v in (*model.trainable_variables, *model.non_trainable_variables)]
     for array in jax.tree.leaves([data, validation, weights]):
