@@ -206,6 +206,28 @@ def test_special_parameters_are_rounded_as_in_numpy(form):
         assert torch.equal(x[~x.isnan()], y[~x.isnan()])
 
 
+def test_int8_blocks_of_special_numbers_are_stored_as_in_numpy():
+    form, block = Form(moments="int8"), moments.BLOCK
+    ours = draw(3, [7 * block + 3], form)
+    for name in ("first", "second", "first_scale", "second_scale"):
+        ours[name][0].zero_()
+    special = [0.0, torch.nan, torch.inf, 1e19, 1e-40, -1e18, 1e-20]
+    ours["gradient"] = [torch.cat([torch.cat([torch.full((1,), x), torch.zeros(block - 1)]) for x in special])]
+    ours["gradient"][0] = torch.cat([ours["gradient"][0], torch.tensor([1e-30, 0.0, -2.0])])
+    expected = copies(ours)
+    with np.errstate(all="ignore"):
+        by_rule(form, expected, coefficients(1), 1)
+    take_step(form, ours, coefficients(1), 1, 1)
+    torch.testing.assert_close(ours["parameter"], expected["parameter"], rtol=0, atol=0, equal_nan=True)
+    for name in ("first", "second"):
+        (scales,) = ours[f"{name}_scale"]
+        assert torch.equal(scales, expected[f"{name}_scale"][0])
+        finite = (scales != 255).repeat_interleave(block)[: 7 * block + 3]
+        assert torch.equal(ours[name][0][finite], expected[name][0][finite])
+    assert (ours["first_scale"][0] == 255).nonzero().flatten().tolist() == [1, 2]
+    assert ours["first_scale"][0][0] == 0
+
+
 @pytest.mark.parametrize("amsgrad", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
 def test_nan_infinity_and_overflow_propagate_as_in_pytorch(fused, amsgrad):
