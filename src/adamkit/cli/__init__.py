@@ -11,6 +11,7 @@ import typer
 
 from adamkit import __version__
 from adamkit.cli.memory import memory
+from adamkit.cli.range import learning_rate_range
 from adamkit.cli.sweep import sweep
 from adamkit.cli.train import train
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(memory)
 app.command()(sweep)
+app.command("range")(learning_rate_range)
 
 
 def _show_version(wanted: bool) -> None:

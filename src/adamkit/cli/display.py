@@ -252,3 +252,17 @@ def bars(values: np.ndarray, low: float, high: float, *, height: int = 4) -> lis
                 line[column] = "×"
         lines.append("".join(line))
     return lines
+
+
+def can_draw() -> bool:
+    """Whether the standard output takes the characters of `bars`."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def files(folder: Path) -> list[str]:
+    """What a folder has that somebody may want to open."""
+    return sorted(
+        f"{entry.name}/" if entry.is_dir() else entry.name
+        for entry in folder.iterdir()
+        if not entry.name.startswith(".") and entry.name not in ("parts", "run.json")
+    )

@@ -5,7 +5,7 @@ The defaults are those of `adamkit.lab.runs.Settings`; the commands' signatures 
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,10 +77,11 @@ def given(context: typer.Context, *without: str) -> dict[str, Any]:
     return typed
 
 
-def as_typed(message: str, names: Iterable[str] | Mapping[str, Any]) -> str:
-    """The message with `--beta-1` for beta_1, where that option was given."""
-    for name in names:
-        message = re.sub(rf"(?<!-)\b{name}\b(?= must|=)", f"--{name.replace('_', '-')}", message)
+def as_typed(message: str, names: Iterable[str], **flags: str) -> str:
+    """The message with `--beta-1` for beta_1, where that option was given; `flags` are options of other names."""
+    for name in {*names, *flags}:
+        flag = flags.get(name, f"--{name.replace('_', '-')}")
+        message = re.sub(rf"(?<!-)\b{name}\b(?= must|=)", flag, message)
     return message
 
 

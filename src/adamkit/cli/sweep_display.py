@@ -1,7 +1,6 @@
 """What a sweep shows: how far it is, the best so far, the objective over a hyperparameter; at the end, what it says."""
 
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from adamkit.cli.display import Output, bars, duration, figure
+from adamkit.cli.display import Output, bars, can_draw, duration, figure, files
 from adamkit.lab.spaces import HYPERPARAMETERS
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class SweepDisplay(Output):
             self.note(f"done   {settings} in {duration(result.seconds)}{first}")
         if len(summary):
             self._show_result(result, summary)
-        self.note(f"saved  {path}: {', '.join(_files(path))}")
+        self.note(f"saved  {path}: {', '.join(files(path))}")
         if result.interrupted:
             self.note(f"next   adamkit sweep --resume {path}")
         elif np.min(summary["diverged"]) < 1:
@@ -181,7 +180,7 @@ class SweepDisplay(Output):
             ]
             for line in _aligned([head, *rows]):
                 self.note(f"       {line}")
-        if _can_draw():
+        if can_draw():
             for line in self._chart(summary):
                 self.note(line)
         for i, sentence in enumerate(result.sensitivity().describe()):
@@ -207,7 +206,7 @@ class _Columns:
 
     def chart(self, summary: pd.DataFrame, metric: str, *, is_large_good: bool) -> list[str]:
         """Lines of a chart of the best setting in each column."""
-        if self.name is None or not len(summary):
+        if self.name is None or self._count < 3 or not len(summary):
             return []
         column = self._column[summary.setting.to_numpy()]
         best = np.full(self._count, np.inf)
@@ -262,15 +261,3 @@ def _rate(rate: float) -> str:
 def _aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-
-
-def _files(path: Any) -> list[str]:
-    return sorted(
-        f"{entry.name}/" if entry.is_dir() else entry.name
-        for entry in path.iterdir()
-        if not entry.name.startswith(".") and entry.name not in ("parts", "run.json")
-    )
-
-
-def _can_draw() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
