@@ -131,7 +131,7 @@ def _encode(moment: Array, step: Scalar, which: str, xp: Any) -> tuple[Array, Ar
     raised = magnitude + xp.bitwise_left_shift(_random_16_bits(bits, step, which, xp), shift - 16)
     raised = xp.where(magnitude < _NORMAL, 0, raised)
     # Of the numbers as rounded: one that reaches the next power of two takes the scale along.
-    scales = xp.bitwise_right_shift(xp.max(raised, axis=-1), 23)
+    scales = xp.largest_in_rows(xp.bitwise_right_shift(raised, 23))
     codes = xp.bitwise_right_shift(raised - _base(scales, which, xp), shift)
     if which == "first":
         codes = xp.where(raised == 0, 0, xp.maximum(codes, 0))
