@@ -310,8 +310,8 @@ class _Sweep:
         for rung, epochs in enumerate(rungs):
             for key, group in self._groups(alive).items():
                 self._train_group(f"{rung}-{key}", key, group, done, epochs, keep_all=epochs < rungs[-1])
-            if self.interrupted:
-                return
+                if self.interrupted:
+                    return
             done = epochs
             if epochs < rungs[-1]:
                 history = self.parts.history(self.settings, None)
@@ -509,7 +509,9 @@ class _Parts:
     def history(self, settings: Sequence[spaces.Setting], columns: Sequence[str] | None) -> pd.DataFrame:
         """All rows, in the order of settings, seeds and epochs."""
         if not self._histories:
-            return pd.DataFrame(columns=["setting", "seed", *settings[0], "epoch", *(columns or ())])
+            dtypes = {"setting": int, "seed": int} | dict.fromkeys(settings[0], float) | {"epoch": int}
+            dtypes |= dict.fromkeys(columns or (), float)
+            return pd.DataFrame({name: np.empty(0, dtype) for name, dtype in dtypes.items()})
         return _with_settings(self._histories.values(), settings)
 
     def ends(self, settings: Sequence[spaces.Setting]) -> pd.DataFrame:

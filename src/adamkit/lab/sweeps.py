@@ -71,9 +71,10 @@ def best_settings(folder: RunFolder, **changes: Any) -> runs.Settings:
     """
     plan = again(folder)
     best = folder.read_record().get("best")
-    if not isinstance(best, dict):
+    setting = best.get("setting") if isinstance(best, dict) else None
+    if setting not in plan.space:
         raise InputError(f"{folder.path} must be a sweep with a finished setting, and has none")
-    return replace(plan.settings, **best["setting"], **changes)
+    return replace(plan.settings, **setting, **changes)
 
 
 def execute(plan: Plan, folder: RunFolder, on_progress: Callable[["Progress"], None] | None = None) -> "SweepResult":
@@ -97,7 +98,7 @@ def execute(plan: Plan, folder: RunFolder, on_progress: Callable[["Progress"], N
     sweep_record = asdict(plan)
     del sweep_record["settings"]
     record = prepared.record | {
-        "settings": prepared.record["settings"] | schedule,
+        "settings": prepared.record["settings"] | {name: getattr(plan.settings, name) for name in _SCHEDULE},
         "sweep": sweep_record,
         "status": "running",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -137,6 +138,6 @@ def execute(plan: Plan, folder: RunFolder, on_progress: Callable[["Progress"], N
     ended: dict[str, Any] = {"status": "interrupted" if result.interrupted else "finished"}
     if len(result.history):
         best = result.best().iloc[0]
-        ended["best"] = {"setting": result.settings[int(best.setting)], "objective": float(best["mean"])}
+        ended["best"] = {"setting": plan.space[int(best.setting)], "objective": float(best["mean"])}
     folder.write_record(record | ended | {"seconds": round(result.seconds, 3)})
     return result
