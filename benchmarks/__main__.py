@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmarks import step, train
+from benchmarks import precision, step, sweep, train
 from benchmarks.report import update_page
 
 
@@ -11,8 +11,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions; leaves the page alone")
     arguments = ["--quick"] if parser.parse_args().quick else []
-    train.main(arguments)
-    step.main(arguments)
+    for benchmark in (train, sweep, step, precision):
+        benchmark.main(arguments)
     if not arguments:
         update_page()
 
