@@ -62,6 +62,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**16), form=st.sampled_from(FORMS))
 def test_the_path_by_operations_has_the_bits_of_the_kernel(seed, form):
@@ -74,6 +75,7 @@ def test_the_path_by_operations_has_the_bits_of_the_kernel(seed, form):
     assert_same_state(one, other)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(
     seed=st.integers(0, 2**16),
@@ -193,6 +195,7 @@ def test_random_bits_come_from_the_seed_alone(way):
     assert not all(map(torch.equal, trained(1), trained(2)))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(form=st.sampled_from(FORMS))
 def test_a_saved_run_continues_to_the_bit(form):
