@@ -54,8 +54,9 @@ class Adam(keras.optimizers.Adam):
         name: The optimizer's name.
         epsilon_hat: Add ε before bias correction ("epsilon hat" in the paper), as Keras and TensorFlow do: for a run
             that began there. Defaults to False.
-        moment_dtype: How the two moments are stored: `"float32"` (8 bytes a parameter) or `"bfloat16"` (4 bytes).
-            Arithmetic is the same. Defaults to `"float32"`.
+        moment_dtype: How the two moments are stored: `"float32"` (8 bytes a parameter), `"bfloat16"` (4 bytes) or
+            `"int8"` (2 bytes; variables of less than 4096 elements stay float32, and a float64 variable is a
+            ValueError when the optimizer is built). Arithmetic is the same. Defaults to `"float32"`.
         parameter_rounding: How a bfloat16 or float16 variable keeps what a step adds to it; no effect on others.
             `"compensated"`: all of it, in 2 more bytes an element for bfloat16 and 4 for float16, so that training is
             that of a float32 variable to the bit. `"compensated8"`: to 1/256 of the variable's ulp, in 1 byte.
