@@ -11,10 +11,10 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name: str, backend: str = "jax") -> str:
+def run(name: str, *arguments: str, backend: str = "jax") -> str:
     """What the example prints."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
+        [sys.executable, str(EXAMPLES / name), *arguments],
         env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
@@ -28,7 +28,7 @@ def run(name: str, backend: str = "jax") -> str:
 @pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
 def test_keras_quickstart_trains_for_50_epochs_on_every_backend(backend):
     pytest.importorskip(backend)
-    printed = run("keras_quickstart.py", backend)
+    printed = run("keras_quickstart.py", backend=backend)
     assert "Epoch 50/50" in printed
     losses = [float(loss) for loss in re.findall(r"loss: (\d\.\d+)(?=\n|\s*$)", printed)]
     assert losses[-1] < losses[0]
@@ -45,3 +45,20 @@ def test_numpy_adam_finds_the_line():
 def test_lab_train_reads_digits():
     printed = run("lab_train.py")
     assert float(printed.split()[-1]) > 0.9
+
+
+@pytest.mark.slow
+def test_sweep_digits_finds_a_setting_that_reads_digits_and_keeps_its_charts(tmp_path):
+    printed = run("sweep_digits.py", str(tmp_path / "sweep"))
+    assert "256 of 256 settings" in printed
+    assert float(printed.split()[-1]) > 0.97
+    for suffix in ("html", "png", "svg"):
+        assert (tmp_path / "sweep" / "charts" / f"learning_rate.{suffix}").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_optuna_batch_learns_from_one_batch_to_the_next():
+    printed = run("optuna_batch.py")
+    best = [float(value) for value in re.findall(r"best so far (\d+\.\d+)", printed)]
+    assert len(best) == 4
+    assert best[-1] < best[0]
