@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "measurements.md"
 BACKENDS = ("jax", "tensorflow", "torch")
 _PACKAGES = ("adamkit", "keras", "jax", "optax", "torch", "numba", "tensorflow-cpu", "bitsandbytes", "deepspeed")
-_PACKAGES += ("pytorch-optimizer",)
+_PACKAGES += ("pytorch-optimizer", "torchao", "optuna", "keras-tuner", "ray")
 
 
 def machine() -> dict[str, object]:
