@@ -1,22 +1,20 @@
 import importlib
 import json
 import signal
-import sys
 from pathlib import Path
 
-import jax
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
-from adamkit import cli
 from adamkit.cli.display import Display
 from adamkit.lab.run_folder import RunFolder
 from tests.cli.folders import assert_same_bits, tree
 
 lab_module = importlib.import_module("adamkit.lab.trainer")  # `adamkit.lab.train` is the function in it
+
+pytestmark = pytest.mark.usefixtures("each_program_compiled_once")
 
 FILES = ["history.parquet", "model.keras", "run.json"]
 
@@ -26,36 +24,15 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def each_program_compiled_once(tmp_path_factory):
-    """JAX's cache on disk: most of the time of these short runs is compilation, of a few programs again and again."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
 @pytest.fixture
-def adamkit(monkeypatch, capsys):
+def adamkit(command_line):
     """The command line, in this process: (exit code, standard output, standard error)."""
 
     def run(*arguments):
         if arguments[:1] == ("train",) and "--from" not in arguments:  # what compiles fast: one layer, equal batches
             quick = {"--model": "logistic", "--batch-size": 40}
             arguments += tuple(word for name in quick if name not in arguments for word in (name, quick[name]))
-        monkeypatch.setattr(sys, "argv", ["adamkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
+        return command_line(*arguments)
 
     return run
 

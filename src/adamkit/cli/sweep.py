@@ -212,6 +212,8 @@ def _seconds_a_run(settings: "Settings", space: dict[str, Any]) -> float:
     from adamkit.lab.sweeper import sweep as train
 
     own = {name: values for name, values in space.items() if name not in ("batch_size", "amsgrad")}
+    # Any value of a range will do: to list its points, of which there may be millions, takes long.
+    own = {name: replace(v, points=None) if isinstance(v, spaces.Range) else v for name, v in own.items()}
     probed = spaces.draw(own or {"learning_rate": _DEFAULT}, _PROBED)
     prepared = runs.prepare(settings)
     x, y = prepared.train.x, prepared.train.y

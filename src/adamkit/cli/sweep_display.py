@@ -116,7 +116,9 @@ class SweepDisplay(Output):
         for i, name in enumerate(plan.space[0]):
             self.note(f"{'' if i else 'space':7}{name} {_values_in_words(name, [one[name] for one in plan.space])}")
         seeds = f" × {plan.seeds} seeds" if plan.seeds > 1 else ""
-        self.note(f"       {_counted(len(plan.space), 'setting')}{seeds}, {_counted(settings.epochs, 'epoch')} each")
+        batches = "" if "batch_size" in plan.space[0] else f", batches of {settings.batch_size}"
+        epochs = f"{_counted(settings.epochs, 'epoch')} each"
+        self.note(f"       {_counted(len(plan.space), 'setting')}{seeds}, {epochs}{batches}")
 
     def _view(self) -> Group:
         done = 0 if self._last is None else self._last.done
@@ -164,7 +166,7 @@ class SweepDisplay(Output):
         best = result.best(_BEST)
         best = best.loc[np.isfinite(best["mean"])]
         if len(best):
-            of = f"{len(best)} of {_counted(len(summary), 'setting')}" if len(best) < len(summary) else "first"
+            of = f"{len(best)} of {_counted(len(summary), 'setting')}"
             seeds = f", mean and spread of {plan.seeds} seeds" if plan.seeds > 1 else ""
             self.note(f"best   {of}, by {metric} after {_counted(int(best['epochs'].max()), 'epoch')}{seeds}")
             names = list(self._columns.varied or plan.space[0])
