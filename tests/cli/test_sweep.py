@@ -173,6 +173,7 @@ def test_a_model_that_cannot_be_mapped(refused, layer, said):
     assert said in refused("sweep", *RATES, "--model", "mine.py:model", "--out", "run")
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(adamkit, monkeypatch):
     sweep = "sweep", *QUICK, *RATES, "--seeds", 6
     assert adamkit(*sweep, "--out", "undisturbed")[0] == 0
@@ -209,6 +210,7 @@ def test_ctrl_c_before_anything_is_finished_leaves_nothing(adamkit, monkeypatch)
     assert not Path("a").exists()
 
 
+@pytest.mark.slow
 def test_train_best_of_trains_the_best_setting(adamkit, refused):
     fixed = "--validation-split", 0.2, "--data", "breast_cancer", "--amsgrad", "true"
     adamkit("sweep", *QUICK, *RATES, *fixed, "--cosine-alpha", "0,0.5", "--out", "swept")
