@@ -221,7 +221,7 @@ def sweep(
         >>> model.compile(optimizer=Adam(), loss="mse")
         >>> x = np.random.default_rng(0).random((64, 2), "float32")
         >>> result = lab.sweep(model, x, x.sum(axis=1), space={"learning_rate": "1e-4..1:log:9"}, epochs=30)
-        >>> 0.01 < result.best().learning_rate[0] < 1
+        >>> bool(0.01 < result.best().learning_rate[0] < 1)
         True
     """
     started = time.perf_counter()
