@@ -7,14 +7,15 @@ convolutional network on scikit-learn's digits. Each contender works in a new pr
 everything imported and the data made before the clock starts. Peers train 8 or 4 learning rates, the way their own
 documentation shows; all run on Keras's JAX backend.
 
-- With compilation is what a user waits for, by the setting: the first sweep of a new process; of the peers, which
-  build and compile a model for each setting, all of it.
-- Without compilation is the median of 7 further sweeps of the same model (fewer where they take long). The peers have
-  no such way, so their number is the same. As a fifth contender one model is trained by `fit` again and again, and
-  reset by hand between; it is no peer, because none works like this, but it shows what compilation costs them.
-- The share of the arithmetic limit is the operations of training, as XLA counts them in one step, over the time
-  without compilation and the rate of a large matrix product on all cores in the same process.
-- Memory is the peak of the process after the first sweep, less what it held before.
+- `seconds`, by the setting, are what a user waits for: the first sweep of a new process, with compilation; of the
+  peers, which build and compile a model for each setting, all of it. `times_faster` is against the fastest peer.
+- `seconds_compiled` leave compilation out: the median of 7 further sweeps of the same model (fewer where they take
+  long). The peers have no such way, so their number is the same. As a fifth contender one model is trained by `fit`
+  again and again, and reset by hand between; it is no peer, because none works like this, but it shows what
+  compilation costs them, and `times_reset_model` is against it.
+- `share_of_limit` is that of arithmetic: the operations of training, as XLA counts them in one step, over the time
+  without compilation and over the rate of a large matrix product on all cores in the same process.
+- `megabytes` are the peak of the process after the first sweep, less what it held before.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from benchmarks.report import machine, show, versions, write
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 LOWEST, HIGHEST = 1e-4, 1e-2
-OURS, FIT, RESET = "adamkit.lab.sweep", "keras.Model.fit", "keras.Model.fit, one model reset by hand"
+OURS, FIT, RESET = "adamkit.lab.sweep", "keras.Model.fit", "fit, model reset"
 OPTUNA, KERAS_TUNER, RAY = "Optuna, 2 jobs", "KerasTuner GridSearch", "Ray Tune"
 TASKS = {  # title, epochs, settings of the peers, settings of the sweeps
     "example": ("the example", 50, 8, (16, 256, 1024)),
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = [row for task in TASKS for row in _rows(task, quick=options.quick)]
     used = versions() | {name: importlib.metadata.version(name) for name in ("optuna", "keras-tuner", "ray")}
     report = {"machine": machine(), "versions": used, "rows": rows}
-    show("Many learning rates: seconds a setting", rows)
+    show("Many learning rates, by the setting", rows)
     write("sweep", report)
 
 
@@ -78,12 +79,12 @@ def _rows(task: str, *, quick: bool) -> list[dict]:
             "task": title,
             "tool": pair[0],
             "settings": pair[1],
-            "seconds_a_setting_with_compilation": found["with"],
-            "times_the_fastest_peer_with": fastest / found["with"],
-            "seconds_a_setting_without_compilation": found["without"],
-            "times_the_fastest_peer_without": fastest / found["without"],
-            "times_one_model_reset": reset / found["without"],
-            "share_of_arithmetic_limit": found.get("share", ""),
+            "seconds": found["with"],
+            "times_faster": fastest / found["with"],
+            "seconds_compiled": found["without"],
+            "times_faster_compiled": fastest / found["without"],
+            "times_reset_model": reset / found["without"],
+            "share_of_limit": found.get("share", ""),
             "megabytes": found.get("megabytes", ""),
         }
         for pair, found in ((pair, measured[pair]) for pair in (*others, *ours))
