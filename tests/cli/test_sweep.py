@@ -246,7 +246,7 @@ def test_bars_are_as_high_as_their_values(values, height):
 
 @pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_sweep_with_what_is_finished():
-    command = [sys.executable, "-m", "adamkit", "sweep", *map(str, QUICK), "--seeds", "500", "--out", "run"]
+    command = [sys.executable, "-m", "adamkit", "sweep", *map(str, QUICK), "--seeds", "300", "--out", "run"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         process.stdout.close()
@@ -266,7 +266,7 @@ def test_a_terminal_shows_a_bar_and_a_chart_within_its_width(columns):
     )
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", done.stdout)
     assert "━" in shown
-    assert re.search(r"1,600 runs, [\d.,]+ runs a second, [\d.]+ \w+ left", shown)
+    assert re.search(r"1,600 runs, [\d.,]+ runs a second, .* left", shown)
     assert "loss over learning_rate" in shown
-    longest = max(re.split(r"[\r\n]+", shown.partition("done ")[0]), key=len)
-    assert len(longest) <= columns
+    drawn = [line for line in re.split(r"[\r\n]+", shown) if re.search("[━█]|^best ", line)]
+    assert max(map(len, drawn)) <= columns

@@ -42,13 +42,17 @@ class Output:
             return
         try:
             print(text, flush=True)
-        except BrokenPipeError:  # as with `head`: end as after Ctrl-C, with everything saved
-            from adamkit.cli import drop_output
+        except BrokenPipeError:
+            self.end_without_reader()
 
-            self._reader_gone = True
-            self._notes = sys.stderr
-            drop_output()
-            signal.raise_signal(signal.SIGINT)
+    def end_without_reader(self) -> None:
+        """The reader of a pipe has gone, as `head` does: end as after Ctrl-C, with everything saved."""
+        from adamkit.cli import drop_output
+
+        self._reader_gone = True
+        self._notes = sys.stderr
+        drop_output()
+        signal.raise_signal(signal.SIGINT)
 
     def json_line(self, values: Mapping[str, Any]) -> None:
         """An object of JSON."""

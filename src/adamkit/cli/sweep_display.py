@@ -61,7 +61,10 @@ class SweepDisplay(Output):
         """How far it is."""
         if self._first is None:
             self._first = progress
-            self._start()
+            try:
+                self._start()
+            except BrokenPipeError:
+                self.end_without_reader()
         self._last = progress
         now = time.monotonic()
         waited = now - self._shown
@@ -142,7 +145,7 @@ class SweepDisplay(Output):
             return ", ".join([*texts, _rate(rate), *(["now the charts"] if self.live else [])])
         since = time.monotonic() - self._began - last.seconds
         left = max((self._total - last.done) / max(rate, 1e-9) - since, 0.0)
-        return ", ".join([*texts, _rate(rate), f"{duration(left)} left"])
+        return ", ".join([*texts, _rate(rate), f"{duration(left) if left >= 1 else 'under 1 s'} left"])
 
     def _best_and_chart(self, summary: pd.DataFrame) -> Text:
         best = _best(summary)
