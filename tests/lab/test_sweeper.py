@@ -705,3 +705,18 @@ def test_bad_input_is_named(model, changes, error, message):
 
 def test_the_example_in_the_docstring_runs():
     assert doctest.testmod(sweeper).failed == 0
+
+
+@pytest.mark.slow
+def test_a_model_of_a_sweep_has_averaged_weights_where_fit_would_leave_them():
+    make, objective, x, y = CASES["dropout and batch normalization"]
+
+    def fresh():
+        return compiled(make, objective, Adam(0.01, use_ema=True))
+
+    options = {"epochs": 2, "batch_size": 16, "shuffle": False}
+    result = lab.sweep(fresh(), x, y, space={"learning_rate": [0.003, 0.01]}, **options)
+    single = fresh()
+    lab.train(single, x, y, **options)
+    for own, other in zip(result.model(1).get_weights(), single.get_weights(), strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)

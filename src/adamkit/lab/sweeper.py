@@ -374,7 +374,7 @@ class _Sweep:
             todo = (chunk for chunk in chunks if not self.parts.has(chunk.name))
             with_states = ((chunk, self.parts.states(chunk.runs) if done else None) for chunk in todo)
             for chunk, history, state in trainer.train(with_states, size):
-                self.parts.add(chunk, history, state if keep_all else replace(state, optimizer=[]))
+                self.parts.add(chunk, history, state if keep_all else _finished(state, self.model.optimizer))
                 self._report()
 
     def _trainer(self, setting: spaces.Setting) -> Trainer:
@@ -433,6 +433,16 @@ class _Sweep:
             total = len(self.settings) * self.options["seeds"]
             done = len(ends[["setting", "seed"]].drop_duplicates())
             self.on_progress(Progress(done, total, time.perf_counter() - self.started, summary))
+
+
+def _finished(state: State, optimizer: Any) -> State:
+    """What `fit` leaves at its end: without moments, and with averaged weights where the optimizer keeps an average."""
+    own = getattr(optimizer, "inner_optimizer", optimizer)
+    if not own.use_ema:
+        return replace(state, optimizer=[])
+    places = {id(variable): place for place, variable in enumerate(optimizer.variables)}
+    averages = [state.optimizer[places[id(average)]] for average in own._model_variables_moving_average]
+    return replace(state, trainable=averages, optimizer=[])
 
 
 class _Parts:
