@@ -52,7 +52,7 @@ EpsilonHat = Annotated[
     ),
 ]
 MomentDtype = Annotated[
-    str, typer.Option(help="How both moments are stored: float32 or bfloat16.", rich_help_panel=ADAM)
+    str, typer.Option(help="How both moments are stored: float32, bfloat16 or int8.", rich_help_panel=ADAM)
 ]
 Epochs = Annotated[int, typer.Option(help="How often to go through the data.", rich_help_panel=TRAINING)]
 BatchSize = Annotated[int, typer.Option(help="Rows a step.", rich_help_panel=TRAINING)]
