@@ -617,7 +617,8 @@ def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, 
     optimizer, objective = model.optimizer, model._compile_config.config
     optimizers = {id(one): one for one in (optimizer, getattr(optimizer, "inner_optimizer", optimizer))}
     parts = [*optimizers.values(), *model._flatten_layers(), *keras.tree.flatten(objective["loss"])]
-    described = [objective.get("loss_weights"), *(_described(part) for part in parts)]
+    with without_tensorflow():
+        described = [objective.get("loss_weights"), *(_described(part) for part in parts)]
     digest.update(json.dumps(described, sort_keys=True, default=lambda value: type(value).__name__).encode())
     weights = [v.value for v in (*model.trainable_variables, *model.non_trainable_variables)]
     for array in jax.tree.leaves([data, validation, weights]):
