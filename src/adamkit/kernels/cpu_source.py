@@ -21,7 +21,7 @@ from adamkit.kernels.cpu import COEFFICIENTS, HEADER, PIECE, STEP, TENSORS, Form
 from adamkit.moments import BLOCK
 from adamkit.rounding import NARROW
 
-CHUNK = 1024  # elements that are widened at once: 4 kB of float32 for each of θ, g, m and v
+CHUNK = 512  # elements that are widened at once: with random bits, up to six arrays of 2 kB, which a first cache holds
 
 _INFINITY = 0x7F800000  # of float32, as bits; above it are NaN
 _MAGNITUDE = 0x7FFFFFFF
