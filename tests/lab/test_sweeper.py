@@ -641,7 +641,9 @@ def test_a_layer_that_cannot_be_mapped_is_named():
     def on_the_host():
         return keras.Sequential([layers.Dense(2), OnTheHost(), layers.Dense(1)])
 
-    with pytest.raises(InputError, match=r"(?s)cannot be trained as a population.*OnTheHost.*lab\.train"):
+    with pytest.raises(
+        InputError, match=r"(?s)cannot be trained as a population, for its layer .*OnTheHost.*model\.fit"
+    ):
         sweep(compiled(on_the_host, {"loss": "mse"}, Adam()), RATES)
 
 

@@ -50,6 +50,7 @@ def _start(rank, work, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     try:
         work(rank, folder)
+        dist.barrier()  # the other process may still be at work with this one
     finally:
         dist.destroy_process_group()
 

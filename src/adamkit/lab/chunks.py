@@ -9,6 +9,7 @@ import contextlib
 import math
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -272,8 +273,8 @@ class Trainer:
             if "RESOURCE_EXHAUSTED" in str(error):
                 return 2 * self._available
             raise InputError(
-                "the model cannot be trained as a population, which takes a training step that JAX can map over many "
-                f"weights at once: {reason(error)}. Train its settings one at a time with lab.train instead"
+                f"the model cannot be trained as a population{_in_layer(error)}: it takes a training step that JAX can "
+                f"map over many weights at once. {reason(error)}. Train its settings one at a time with model.fit"
             ) from error
 
     def _put(self, name: str, data: Data, device: Any) -> Data:
@@ -282,6 +283,14 @@ class Trainer:
             if (name, device) not in self._on_device:
                 self._on_device[name, device] = jax.device_put(data, device)
             return self._on_device[name, device]
+
+
+def _in_layer(error: BaseException) -> str:
+    """The innermost layer of the user's model that the error comes from."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    layers = [layer for frame in frames if isinstance(layer := frame.f_locals.get("self"), keras.Layer)]
+    layers = [layer for layer in layers if not isinstance(layer, keras.Model)]
+    return f", for its layer {layers[-1].name} ({type(layers[-1]).__name__})" if layers else ""
 
 
 class _Stops:
