@@ -97,7 +97,9 @@ def applies(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
     """
     if form.parameter not in _DTYPES or (form.parameter == "float64" and form.moments != "float32"):
         return False
-    if form.gradient not in (None, "float32") or (form.parameter == "float16" and not _has_float16()):
+    if form.gradient is not None and (form.gradient != "float32" or form.parameter not in rounding.NARROW):
+        return False
+    if form.parameter == "float16" and not _has_float16():
         return False
     parameter = tensors[0]
     if type(parameter) not in PLAIN_TYPES or parameter.layout is not torch.strided:
