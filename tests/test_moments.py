@@ -224,6 +224,7 @@ def test_an_unknown_format_is_an_error_with_the_list():
 @settings(deadline=None, max_examples=10)  # JAX compiles each operation for each new size
 @given(any_bits | usual, steps)
 @each_moment
+@pytest.mark.slow
 def test_numpy_jax_and_torch_give_the_same_bits(kind, value, step):
     value = of_kind(value, kind)
     encode, decode, _ = KINDS[kind]

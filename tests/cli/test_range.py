@@ -20,6 +20,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_it_suggests_a_rate_and_leaves_its_folder(command_line):
     code, out, err = command_line(*QUICK, "--out", "run")
     assert (code, err) == (0, "")

@@ -50,6 +50,7 @@ def assert_same(variables, others, rtol=1e-4):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.slow
 def test_the_path_is_that_of_keras(options):
     theirs, ours = pair(**options)
     after, after_ours = trained(theirs), trained(ours)

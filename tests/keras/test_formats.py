@@ -9,6 +9,8 @@ from adamkit import arrays, moments, rounding, rule
 from adamkit.keras import Adam
 from tests.keras.test_exactness import WIDE, as_numpy
 
+pytestmark = pytest.mark.slow  # most of them compile
+
 LARGE = (moments.MIN_SIZE // 32, 33)  # of no whole number of blocks
 FORMATS = moments.FORMATS
 
@@ -74,7 +76,6 @@ def expected_of(moment, step, name, moment_dtype):
     return decode(*encode(moment, step, np), np)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment_dtype", FORMATS)
 def test_a_saved_optimizer_goes_on_to_the_same_bits(moment_dtype, tmp_path):
     def model():
@@ -187,7 +188,6 @@ def test_nan_shows_and_harms_no_other_block(moment_dtype):
     np.testing.assert_array_equal(wrong, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment_dtype", ["bfloat16", "int8"])
 def test_narrow_moments_train_compiled_clipped_averaged_accumulated_and_scaled(moment_dtype):
     keras.utils.set_random_seed(2)

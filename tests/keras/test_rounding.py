@@ -10,6 +10,8 @@ from adamkit.keras import Adam
 from tests.keras.test_exactness import as_numpy
 from tests.test_rounding import EVERY_WAY, SPECIAL, assert_same_bits, stored
 
+pytestmark = pytest.mark.slow  # most of them compile
+
 BACKEND = keras.backend.backend()
 NARROW = ("bfloat16", "float16")
 
@@ -81,7 +83,6 @@ def bfloat16_model(optimizer, seed=0):
     return model
 
 
-@pytest.mark.slow
 def test_a_bfloat16_model_trains_to_the_float32_result_where_that_of_keras_stays():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(256, 8)).astype("float32")

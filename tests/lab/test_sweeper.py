@@ -21,6 +21,8 @@ from adamkit.lab.errors import InputError
 from adamkit.lab.population import Program
 from tests.lab.some_models import CASES, TABLE, compiled
 
+pytestmark = pytest.mark.slow  # most of them compile
+
 X, VALIDATION_X = TABLE[:40], TABLE[40:]  # two batches of 16 and one of 8
 Y, VALIDATION_Y = (np.sin(x.sum(axis=1, keepdims=True)) for x in (X, VALIDATION_X))
 VALIDATION = (VALIDATION_X, VALIDATION_Y)
@@ -104,7 +106,6 @@ def fitted(make, objective, optimizer, x, y, **options):
 # Each setting as if alone.
 
 
-@pytest.mark.slow
 def test_ten_settings_drawn_at_random_agree_with_fit(model):
     space = {
         "learning_rate": "1e-4..1e-1", "beta_1": "0..0.99", "beta_2": "0.5..0.9999", "epsilon": "1e-8..1e-2",
@@ -117,7 +118,6 @@ def test_ten_settings_drawn_at_random_agree_with_fit(model):
         assert_same_run(run_of(result, number), theirs, rtol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_model_agrees_with_fit(case):
     make, objective, x, y = CASES[case]
@@ -129,7 +129,6 @@ def test_every_kind_of_model_agrees_with_fit(case):
     assert_same_run(run_of(result, 1), theirs, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_batch_size_and_amsgrad_group_settings_and_agree_with_train(model):
     space = {"batch_size": [8, 40], "amsgrad": [True, False], "learning_rate": [0.01, 0.1]}
     result = sweep(model, space, seed=5)
@@ -143,7 +142,6 @@ def test_batch_size_and_amsgrad_group_settings_and_agree_with_train(model):
         assert result.model(number).optimizer.amsgrad is setting["amsgrad"]
 
 
-@pytest.mark.slow
 def test_a_schedule_is_that_of_keras(model):
     steps = 4 * 3
     space = {"learning_rate": [0.05], "warmup_steps": [0, 3], "cosine_alpha": [0.1]}
@@ -165,7 +163,6 @@ def test_a_schedule_that_changes_nothing_leaves_the_learning_rate(model, of_rate
         assert_same_run(run_of(result, number), run_of(of_rates, number))
 
 
-@pytest.mark.slow
 def test_the_learning_rate_of_any_optimizer_of_keras_can_be_swept():
     make_optimizer = keras.optimizers.RMSprop
     result = sweep(compiled(small, {"loss": "mse"}, make_optimizer()), [0.1, 0.01], shuffle=False)
@@ -173,7 +170,6 @@ def test_the_learning_rate_of_any_optimizer_of_keras_can_be_swept():
     assert_same_run(run_of(result, 1), theirs, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_inside_a_loss_scaler_adam_is_swept_too():
     def scaled(setting):
         return keras.optimizers.LossScaleOptimizer(Adam(**setting), initial_scale=8.0)
@@ -313,7 +309,6 @@ def test_a_rung_leaves_at_least_an_epoch_and_a_setting(settings, epochs, halving
     assert runner._rungs() == expected
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment_dtype", ["bfloat16", "int8"])
 def test_moments_of_any_format_go_on_from_rung_to_rung(moment_dtype):
     narrow = compiled(small, {"loss": "mse"}, Adam(moment_dtype=moment_dtype))
@@ -709,7 +704,6 @@ def test_the_example_in_the_docstring_runs():
     assert doctest.testmod(sweeper).failed == 0
 
 
-@pytest.mark.slow
 def test_a_model_of_a_sweep_has_averaged_weights_where_fit_would_leave_them():
     make, objective, x, y = CASES["dropout and batch normalization"]
 

@@ -10,6 +10,8 @@ from keras.src.backend.jax import nn as keras_nn
 
 from adamkit.lab import windows
 
+pytestmark = pytest.mark.slow  # most of them compile
+
 FORMATS = ("channels_last", "channels_first")
 few = settings(max_examples=15, deadline=None)  # each compiles two programs
 
@@ -79,7 +81,6 @@ def assert_equal_trees(ours, theirs):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-@pytest.mark.slow
 @few
 @given(convolutions())
 def test_convolution_is_that_of_keras(case):
@@ -91,7 +92,6 @@ def test_convolution_is_that_of_keras(case):
     assert_equal_trees(ours, theirs)
 
 
-@pytest.mark.slow
 @few
 @given(poolings())
 def test_max_pooling_is_that_of_keras_and_its_gradient_goes_to_the_first_of_equal_values(case):
