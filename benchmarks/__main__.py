@@ -1,8 +1,11 @@
-"""All benchmarks, and the tables of `docs/measurements.md`: `make bench`."""
+"""What is timed, and the tables of `docs/measurements.md`: `make bench`.
+
+`benchmarks.precision`, which trains for minutes and times nothing, is run by itself; its table is written here too.
+"""
 
 import argparse
 
-from benchmarks import precision, step, sweep, train
+from benchmarks import step, sweep, train
 from benchmarks.report import update_page
 
 
@@ -11,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions; leaves the page alone")
     arguments = ["--quick"] if parser.parse_args().quick else []
-    for benchmark in (train, sweep, step, precision):
+    for benchmark in (train, sweep, step):
         benchmark.main(arguments)
     if not arguments:
         update_page()
