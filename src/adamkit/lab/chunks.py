@@ -23,6 +23,7 @@ import pandas as pd
 
 from adamkit.lab.errors import InputError, reason
 from adamkit.lab.population import Data, Logs, Members, Program, in_float32, members_of
+from adamkit.lab.trainer import loss_first
 
 Arrays = list[np.ndarray]
 
@@ -341,7 +342,7 @@ def _table(chunk: Chunk, logs: list[tuple[Logs, Logs]], ends: list[int | None]) 
         "epoch": np.tile(np.arange(chunk.first_epoch + 1, chunk.first_epoch + epochs + 1), runs),
     }
     for prefix, part in (("", 0), ("val_", 1)):
-        for name in sorted(logs[0][part], key=lambda name: (name != "loss", name)):
+        for name in loss_first(logs[0][part]):
             values = np.array([epoch[part][name] for epoch in logs], np.float64)  # (epochs, size)
             columns[prefix + name] = values[:, :runs].T.ravel()
     table = pd.DataFrame(columns)

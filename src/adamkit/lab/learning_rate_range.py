@@ -20,7 +20,7 @@ import pandas as pd
 
 from adamkit import rule
 from adamkit.lab.errors import InputError
-from adamkit.lab.population import Program, members_of
+from adamkit.lab.population import Program, members_of, without_scaler
 from adamkit.lab.trainer import check_count, check_model, checked_data
 
 if TYPE_CHECKING:
@@ -110,12 +110,10 @@ def learning_rate_range(
     check_model(model)
     _check_rates(low, high)
     for name, value, least in (("steps", steps, 10), ("batch_size", batch_size, 1), ("orders", orders, 1)):
-        check_count(name, value)
-        if value < least:
-            raise InputError(f"{name} must be a whole number >= {least}. Received: {name}={value!r}")
+        check_count(name, value, least)
     data, _ = checked_data(x, y, None, 0.0)
     model._symbolic_build(data_batch=jax.tree.map(lambda rows: rows[:1], data))
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer = without_scaler(model.optimizer)
     if not isinstance(optimizer._learning_rate, keras.Variable):
         raise InputError(
             "the range test needs an optimizer whose learning rate is a number. Received: "

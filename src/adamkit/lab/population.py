@@ -150,7 +150,7 @@ class Program:
         full = rows // batch_size * batch_size
         logs = {}
         if full:
-            batches = _batches(order[..., :full], batch_size)
+            batches = _batches(order, batch_size)
             state, logs = self._call("full", self._train_full, state, hyperparameters, data, batches)
         if full < rows:
             state, logs = self._call("last", self._train_last, state, hyperparameters, data, order[None, ..., full:])
@@ -274,15 +274,20 @@ def _structure(model: keras.Model) -> tuple:
     )
 
 
+def without_scaler(optimizer: Any) -> Any:
+    """The optimizer itself, where Keras has put a loss scaler around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def _adam(optimizer: Any) -> Adam | None:
     """The optimizer whose hyperparameters can differ from member to member: Adam, also inside a loss scaler."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = without_scaler(optimizer)
     return optimizer if isinstance(optimizer, Adam) else None
 
 
 def _places(optimizer: Any) -> tuple[int, int]:
     """Of step count and learning rate among the optimizer's variables; a loss scaler has its own before them."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = without_scaler(optimizer)
     variables = [id(variable) for variable in optimizer.variables]
     return variables.index(id(inner._iterations)), variables.index(id(inner._learning_rate))
 

@@ -23,14 +23,14 @@ from adamkit.keras import Adam
 from adamkit.lab import spaces
 from adamkit.lab.chunks import Chunk, Run, State, Trainer
 from adamkit.lab.errors import InputError, listed, reason
-from adamkit.lab.population import SCHEDULE
+from adamkit.lab.population import SCHEDULE, flat, without_scaler
 from adamkit.lab.run_folder import PARTS, RunFolder, without_tensorflow
-from adamkit.lab.trainer import check_count, check_model, checked_data, ctrl_c_asks
+from adamkit.lab.trainer import check_count, check_model, checked_data, ctrl_c_asks, loss_first
 
 if TYPE_CHECKING:
     from adamkit.lab.sensitivity import Sensitivity
 
-HISTORY, SUMMARY, CHARTS = "history.parquet", "summary.csv", "charts"
+SUMMARY, CHARTS = "summary.csv", "charts"
 _PROGRAM = ("amsgrad", "batch_size")  # what changes the program; settings are grouped by these
 
 
@@ -236,9 +236,7 @@ def sweep(
         check_count(name, value)
     for name, value, least in (("halving", halving, 2), ("patience", patience, 1), ("memory", memory, 1)):
         if value is not None:
-            check_count(name, value)
-            if value < least:
-                raise ValueError(f"{name} must be a whole number >= {least}. Received: {name}={value!r}")
+            check_count(name, value, least)
     data, validation = checked_data(x, y, validation_data, validation_split)
     model._symbolic_build(data_batch=jax.tree.map(lambda rows: rows[:1], data))
     _check_hyperparameters(model.optimizer, settings[0])
@@ -260,7 +258,7 @@ def sweep(
     )  # fmt: skip
     if folder is not None:
         kept = RunFolder(Path(folder))
-        kept.replace(HISTORY, result.to_parquet)
+        kept.write_history(result.history)
         kept.replace(SUMMARY, lambda path: result.summary.to_csv(path, index=False))
         if len(result.history):
             result.charts(Path(folder) / CHARTS)
@@ -437,7 +435,7 @@ class _Sweep:
 
 def _finished(state: State, optimizer: Any) -> State:
     """What `fit` leaves at its end: without moments, and with averaged weights where the optimizer keeps an average."""
-    own = getattr(optimizer, "inner_optimizer", optimizer)
+    own = without_scaler(optimizer)
     if not own.use_ema:
         return replace(state, optimizer=[])
     places = {id(variable): place for place, variable in enumerate(optimizer.variables)}
@@ -545,7 +543,7 @@ def _with_settings(tables: Iterable[pd.DataFrame], settings: Sequence[spaces.Set
 
 def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
     """InputError unless the model's optimizer has what is to be swept."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = without_scaler(optimizer)
     own = [name for name in setting if name not in (*SCHEDULE, "batch_size")]
     if own and not isinstance(optimizer, Adam):
         raise InputError(
@@ -561,9 +559,7 @@ def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
 
 def _columns(model: keras.Model, validated: bool) -> list[str]:
     """The names of loss and metrics in a history."""
-    from adamkit.lab.population import flat
-
-    names = sorted(flat(model.get_metrics_result()), key=lambda name: (name != "loss", name))
+    names = loss_first(flat(model.get_metrics_result()))
     return names + [f"val_{name}" for name in names if validated]
 
 
@@ -571,7 +567,7 @@ def _columns(model: keras.Model, validated: bool) -> list[str]:
 def _optimizer(model: keras.Model, amsgrad: Any) -> Iterator[None]:
     """The model with its optimizer, or one that has AMSGrad on or off as asked."""
     own = model.optimizer
-    if amsgrad is None or amsgrad == getattr(own, "inner_optimizer", own).amsgrad:
+    if amsgrad is None or amsgrad == without_scaler(own).amsgrad:
         yield
         return
     model.optimizer = _optimizer_for(own, {"amsgrad": amsgrad})
@@ -615,7 +611,7 @@ def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, 
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([settings, options], sort_keys=True).encode())
     optimizer, objective = model.optimizer, model._compile_config.config
-    optimizers = {id(one): one for one in (optimizer, getattr(optimizer, "inner_optimizer", optimizer))}
+    optimizers = {id(one): one for one in (optimizer, without_scaler(optimizer))}
     parts = [*optimizers.values(), *model._flatten_layers(), *keras.tree.flatten(objective["loss"])]
     with without_tensorflow():
         described = [objective.get("loss_weights"), *(_described(part) for part in parts)]

@@ -4,13 +4,15 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 import pandas as pd
+
+from adamkit.lab.errors import InputError
 
 Epoch = dict[str, float]  # one row of a history
 
@@ -49,7 +51,7 @@ class _Run:
         now = time.perf_counter()
         row: Epoch = {"epoch": len(self.rows) + 1}
         for prefix, part in (("", logs), ("val_", validation_logs)):
-            row |= {prefix + name: float(part[name]) for name in sorted(part, key=lambda name: (name != "loss", name))}
+            row |= {prefix + name: float(part[name]) for name in loss_first(part)}
         row["seconds"] = now - self.lap
         self.lap = now
         self.rows.append(row)
@@ -293,9 +295,15 @@ def _weight_each_output(data: Any) -> Any:
     return x, y, weights
 
 
-def check_count(name: str, value: Any) -> None:
-    """TypeError or ValueError unless `value` is a whole number >= 1."""
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """TypeError or InputError unless `value` is a whole number >= `least`."""
+    accepted = f"{name} must be a whole number >= {least}. Received: {name}={value!r}"
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number >= 1. Received: {name}={value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value!r}")
+        raise TypeError(accepted)
+    if value < least:
+        raise InputError(accepted)
+
+
+def loss_first(names: Iterable[str]) -> list[str]:
+    """The order of a history's columns: the loss, then the metrics by name."""
+    return sorted(names, key=lambda name: (name != "loss", name))
