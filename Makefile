@@ -9,11 +9,16 @@ BACKENDS := jax tensorflow torch
 train: .venv/installed
 	$(BIN)/adamkit train
 
+# Every stage runs, also after one that fails; the last line says which did.
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2
-	for backend in tensorflow torch; do \
-	    KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 tests/keras || exit 1; \
-	done
+	@failed=""; \
+	for backend in $(BACKENDS); do \
+	    test $$backend = jax && tests=tests || tests=tests/keras; \
+	    echo "KERAS_BACKEND=$$backend pytest $$tests"; \
+	    KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 $$tests || failed="$$failed $$backend"; \
+	done; \
+	if test -n "$$failed"; then echo "make test: failed on:$$failed"; exit 1; fi; \
+	echo "make test: passed on: $(BACKENDS)"
 
 test-fast: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 -m "not slow"

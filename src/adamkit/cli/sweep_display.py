@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +32,17 @@ _CROWDED = 0.8  # the chart reaches to where this share of its columns is; the r
 
 
 class SweepDisplay(Output):
-    """Shows a sweep; as a context manager, live."""
+    """Shows a sweep; as a context manager, live. `clock` gives seconds."""
 
-    def __init__(self, plan: "Plan", folder: "RunFolder", *, as_json: bool = False):
+    def __init__(
+        self, plan: "Plan", folder: "RunFolder", *, as_json: bool = False, clock: Callable[[], float] = time.monotonic
+    ):
         super().__init__(as_json=as_json)
+        self._clock = clock
         self._plan, self._folder = plan, folder
         self._total = len(plan.space) * plan.seeds
         self._columns = _Columns(plan.space, min(_WIDTH, self.terminal.width - 12))
-        self._began = time.monotonic()
+        self._began = self._clock()
         self._first: Progress | None = None
         self._last: Progress | None = None
         self._shown = -math.inf
@@ -66,7 +69,7 @@ class SweepDisplay(Output):
             except BrokenPipeError:
                 self.end_without_reader()
         self._last = progress
-        now = time.monotonic()
+        now = self._clock()
         waited = now - self._shown
         ends = progress.done == self._total and self._plan.halving is None
         if self.live and (waited >= _BETWEEN_DRAWINGS or ends):
@@ -132,7 +135,7 @@ class SweepDisplay(Output):
     def _progress_text(self) -> str:
         first, last = self._first, self._last
         if first is None or last is None:
-            return f"0/{self._total:,} runs, {duration(time.monotonic() - self._began)}"
+            return f"0/{self._total:,} runs, {duration(self._clock() - self._began)}"
         texts = [f"{last.done:,}/{self._total:,} runs"]
         if self._plan.halving is not None:
             epochs = np.asarray(last.summary["epochs"])
@@ -143,7 +146,7 @@ class SweepDisplay(Output):
         rate = (last.done - first.done) / (last.seconds - first.seconds)
         if last.done == self._total:
             return ", ".join([*texts, _rate(rate), *(["now the charts"] if self.live else [])])
-        since = time.monotonic() - self._began - last.seconds
+        since = self._clock() - self._began - last.seconds
         left = max((self._total - last.done) / max(rate, 1e-9) - since, 0.0)
         return ", ".join([*texts, _rate(rate), f"{duration(left) if left >= 1 else 'under 1 s'} left"])
 
