@@ -285,7 +285,7 @@ def _operations(model: Any, x: Any, y: Any) -> float:
     import jax
     import numpy as np
 
-    from adamkit.lab.population import Program, members_of
+    from adamkit.lab.training.population import Program, members_of
 
     batch = 32
     members, program = members_of(model), Program.of(model)

@@ -102,10 +102,10 @@ def _contender(name: str) -> Callable[[], object]:
     import numpy as np
 
     from adamkit.keras import Adam
-    from adamkit.lab.trainer import train
+    from adamkit.lab.training.trainer import train
 
     if name == LAB:
-        from adamkit.lab import population  # noqa: F401  imported beforehand, as `fit`'s own modules are
+        from adamkit.lab.training import population  # noqa: F401  imported beforehand, as `fit`'s own modules are
     rng = np.random.default_rng(0)
     x, y = rng.random((1000, 20)).astype("float32"), rng.integers(0, 2, 1000).astype("float32")
     keras.utils.set_random_seed(0)

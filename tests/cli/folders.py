@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from adamkit.lab.run_folder import RunFolder
+from adamkit.lab.runs.folder import RunFolder
 
 
 def tree(folder):

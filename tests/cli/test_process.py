@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from adamkit.lab.run_folder import RunFolder
+from adamkit.lab.runs.folder import RunFolder
 from tests.cli.folders import assert_same_bits, tree
 
 FILES = ["history.parquet", "model.keras", "run.json"]

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from adamkit.lab import learning_rate_range as lab
-from adamkit.lab.run_folder import RunFolder
+from adamkit.lab.runs.folder import RunFolder
+from adamkit.lab.sweeping import learning_rate_range as lab
 from tests.cli.folders import tree
 
 pytestmark = pytest.mark.usefixtures("each_program_compiled_once")

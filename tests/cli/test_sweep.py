@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from adamkit.cli.display import bars
 from adamkit.cli.sweep import _plan
 from adamkit.cli.sweep_display import SweepDisplay
-from adamkit.lab import spaces
 from adamkit.lab.errors import InputError
-from adamkit.lab.run_folder import RunFolder
-from adamkit.lab.sweeper import Progress
+from adamkit.lab.runs.folder import RunFolder
+from adamkit.lab.sweeping import spaces
+from adamkit.lab.sweeping.sweeper import Progress
 from tests.cli.folders import tree
 
 pytestmark = pytest.mark.usefixtures("each_program_compiled_once")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adamkit.lab.run_folder import RunFolder
+from adamkit.lab.runs.folder import RunFolder
 from tests.cli.folders import tree
 
 KILLS = 20

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from adamkit.cli.display import Display
-from adamkit.lab.run_folder import RunFolder
+from adamkit.lab.runs.folder import RunFolder
 from tests.cli.folders import assert_same_bits, tree
 
-lab_module = importlib.import_module("adamkit.lab.trainer")  # `adamkit.lab.train` is the function in it
+lab_module = importlib.import_module("adamkit.lab.training.trainer")  # `adamkit.lab.train` is the function in it
 
 pytestmark = pytest.mark.usefixtures("each_program_compiled_once")
 

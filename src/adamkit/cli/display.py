@@ -17,7 +17,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from adamkit.lab.runs import Prepared
-    from adamkit.lab.trainer import Epoch, TrainResult
+    from adamkit.lab.training.trainer import Epoch, TrainResult
 
 _PLAIN = {
     "warmup_steps": 0, "cosine_alpha": 1.0, "weight_decay": 0.0, "amsgrad": False, "epsilon_hat": False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from adamkit.lab.memory import Row
+    from adamkit.lab.insight.memory import Row
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -38,7 +38,7 @@ def memory(
     os.environ.setdefault("KERAS_BACKEND", "jax")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-    from adamkit.lab import memory as lab
+    from adamkit.lab.insight import memory as lab
 
     count = None if parameters is None else _whole_number(parameters)
     frozen = 0

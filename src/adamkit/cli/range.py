@@ -10,9 +10,9 @@ from adamkit.cli.options import OUTPUT
 
 if TYPE_CHECKING:
     from adamkit.cli.display import Output
-    from adamkit.lab.learning_rate_range import RangeResult
-    from adamkit.lab.run_folder import RunFolder
     from adamkit.lab.runs import Prepared
+    from adamkit.lab.runs.folder import RunFolder
+    from adamkit.lab.sweeping.learning_rate_range import RangeResult
 
 _RANGE = "Range"
 _WIDTH, _HEIGHT = 64, 6  # characters of the chart
@@ -54,7 +54,7 @@ def learning_rate_range(
     """
     from adamkit.lab import runs
     from adamkit.lab.errors import InputError, reason
-    from adamkit.lab.run_folder import RunFolder
+    from adamkit.lab.runs.folder import RunFolder
 
     given = options.given(context, "low", "high", "steps", "out", "json")
     options.use_backend("jax")
@@ -62,8 +62,8 @@ def learning_rate_range(
         settings = runs.Settings(**given)
 
         from adamkit.cli.display import Output
-        from adamkit.lab import learning_rate_range as lab
         from adamkit.lab import models
+        from adamkit.lab.sweeping import learning_rate_range as lab
 
         with RunFolder.create(out, "range") as folder:
             prepared = runs.prepare(settings)
@@ -96,8 +96,8 @@ def _save(prepared: "Prepared", result: "RangeResult", folder: "RunFolder", aske
     """`run.json`, the losses as Parquet and CSV, and the chart."""
     import numpy as np
 
-    from adamkit.lab import charts
-    from adamkit.lab import learning_rate_range as lab
+    from adamkit.lab.insight import charts
+    from adamkit.lab.sweeping import learning_rate_range as lab
 
     found = {"suggested": result.suggested, "smallest": result.smallest, "steepest": result.steepest}
     found = {name: value if value is not None and np.isfinite(value) else None for name, value in found.items()}

@@ -12,7 +12,7 @@ from adamkit.cli.options import OUTPUT, TRAINING
 
 if TYPE_CHECKING:
     from adamkit.lab.runs import Settings
-    from adamkit.lab.sweeps import Plan
+    from adamkit.lab.runs.sweeps import Plan
 
 _SPACE = "Space: for each a VALUE, VALUES with commas, or LOW..HIGH[:log|linear][:POINTS]"
 _DEFAULT, _DEFAULT_POINTS = "1e-5..1e-1", ":log:32"  # of the learning rate
@@ -126,9 +126,9 @@ def sweep(
     Without options: the example of `adamkit train` with 32 learning rates. The folder holds the loss of every setting
     after each epoch, a summary, charts, and what is needed to go on after Ctrl-C (exit code 130) or a kill.
     """
-    from adamkit.lab import sweeps
     from adamkit.lab.errors import InputError
-    from adamkit.lab.run_folder import RunFolder
+    from adamkit.lab.runs import sweeps
+    from adamkit.lab.runs.folder import RunFolder
 
     given = options.given(context, *_NO_OPTIONS)
     options.use_backend("jax")
@@ -159,8 +159,10 @@ def sweep(
 
 def _plan(given: dict[str, Any], *, ask: bool) -> "Plan":
     """What the options ask for; InputError where they are wrong, or where it is much and `ask` is set."""
-    from adamkit.lab import runs, spaces, sweeps
+    from adamkit.lab import runs
     from adamkit.lab.errors import InputError
+    from adamkit.lab.runs import sweeps
+    from adamkit.lab.sweeping import spaces
 
     given = dict(given)
     draws = {method: given.pop(method) for method in spaces.METHODS if method in given}
@@ -208,8 +210,9 @@ def _question(settings: "Settings", space: dict[str, Any], total: int, seeds: in
 
 def _seconds_a_run(settings: "Settings", space: dict[str, Any]) -> float:
     """Measured on a few settings for one epoch, without compilation; with one batch size, so that is quick."""
-    from adamkit.lab import runs, spaces
-    from adamkit.lab.sweeper import sweep as train
+    from adamkit.lab import runs
+    from adamkit.lab.sweeping import spaces
+    from adamkit.lab.sweeping.sweeper import sweep as train
 
     own = {name: values for name, values in space.items() if name not in ("batch_size", "amsgrad")}
     # Any value of a range will do: to list its points, of which there may be millions, takes long.

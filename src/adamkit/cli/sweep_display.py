@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from adamkit.cli.display import Output, bars, can_draw, duration, figure, files
-from adamkit.lab.spaces import HYPERPARAMETERS
+from adamkit.lab.hyperparameters import HYPERPARAMETERS
 
 if TYPE_CHECKING:
-    from adamkit.lab.run_folder import RunFolder
-    from adamkit.lab.sweeper import Progress, SweepResult
-    from adamkit.lab.sweeps import Plan
+    from adamkit.lab.runs.folder import RunFolder
+    from adamkit.lab.runs.sweeps import Plan
+    from adamkit.lab.sweeping.sweeper import Progress, SweepResult
 
 _BEST = 10  # settings in the table at the end
 _WIDTH, _HEIGHT = 64, 4  # characters of the chart

@@ -9,8 +9,8 @@ from adamkit.cli import options
 from adamkit.cli.options import ADAM, OUTPUT, TRAINING
 
 if TYPE_CHECKING:
-    from adamkit.lab.run_folder import RunFolder
     from adamkit.lab.runs import Settings
+    from adamkit.lab.runs.folder import RunFolder
 
 
 def train(
@@ -72,7 +72,7 @@ def train(
     """
     from adamkit.lab import runs
     from adamkit.lab.errors import InputError
-    from adamkit.lab.run_folder import RunFolder
+    from adamkit.lab.runs.folder import RunFolder
 
     if repeat is not None and best_of is not None:
         raise InputError("one of --from and --best-of must be given, not both")
@@ -106,8 +106,9 @@ def train(
 
 
 def _settings(given: dict[str, Any], earlier: "RunFolder | None", sweep: Path | None) -> "Settings":
-    from adamkit.lab import runs, sweeps
-    from adamkit.lab.run_folder import RunFolder
+    from adamkit.lab import runs
+    from adamkit.lab.runs import sweeps
+    from adamkit.lab.runs.folder import RunFolder
 
     if earlier is not None:
         return runs.again(earlier, **given)

@@ -8,17 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adamkit.lab.sweeper import SweepResult, sweep
-    from adamkit.lab.trainer import TrainResult, train
+    from adamkit.lab.sweeping import spaces
+    from adamkit.lab.sweeping.sweeper import SweepResult, sweep
+    from adamkit.lab.training.trainer import TrainResult, train
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-_MODULES = {"SweepResult": "sweeper", "TrainResult": "trainer", "sweep": "sweeper", "train": "trainer"}
-__all__ = ["SweepResult", "TrainResult", "sweep", "train"]
+_PLACES = {
+    "SweepResult": "sweeping.sweeper",
+    "TrainResult": "training.trainer",
+    "sweep": "sweeping.sweeper",
+    "train": "training.trainer",
+}
+__all__ = ["SweepResult", "TrainResult", "spaces", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Import Keras only when a model is trained."""
-    if name in __all__:
-        return getattr(import_module(f"adamkit.lab.{_MODULES[name]}"), name)
+    if name == "spaces":
+        return import_module("adamkit.lab.sweeping.spaces")
+    if name in _PLACES:
+        return getattr(import_module(f"adamkit.lab.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'adamkit.lab' has no attribute {name!r}")

@@ -1,0 +1,551 @@
+"""Adam for Keras 3, on the JAX, TensorFlow and PyTorch backends."""
+
+import contextlib
+import functools
+import math
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from adamkit import arrays, moments, rounding, rule
+from adamkit.keras.internals import learning_rate_of
+from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
+
+_OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed")
+_PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
+
+
+@keras.saving.register_keras_serializable(package="adamkit")
+class Adam(keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1), a drop-in for `keras.optimizers.Adam`.
+
+    For step t = 1, 2, …, gradient g and variable θ:
+
+        m ← β₁·m + (1 − β₁)·g
+        v ← β₂·v + (1 − β₂)·g²
+        θ ← θ − η · m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)
+
+    It differs from Keras's in two things. ε is added after bias correction, as in the paper; Keras adds it before,
+    where it weighs 32 times as much on the first step (`epsilon_hat=True` does as Keras does). And every dtype trains:
+    arithmetic is float32 for float16 and bfloat16 variables, float64 for float64 ones, and what rounding drops from a
+    variable is kept beside it.
+
+    Args:
+        learning_rate: η, a float >= 0, a `keras.optimizers.schedules.LearningRateSchedule` or a callable without
+            arguments. Defaults to 0.001.
+        beta_1: 0 <= β₁ < 1, the decay rate of the first moment. Defaults to 0.9.
+        beta_2: 0 <= β₂ < 1, the decay rate of the second moment. Defaults to 0.999.
+        epsilon: ε >= 0. Defaults to 1e-7.
+        amsgrad: Divide by the largest second moment so far (Reddi et al. 2018, arXiv:1904.09237). Defaults to False.
+        weight_decay: λ >= 0 or None. Decoupled: θ shrinks by η·λ each step (Loshchilov and Hutter 2019,
+            arXiv:1711.05101), as in Keras. Defaults to None.
+        clipnorm: Clip the gradient of each variable to this norm. At most one of the three kinds of clipping.
+        clipvalue: Clip each element of the gradients to this absolute value.
+        global_clipnorm: Clip all gradients together to this norm.
+        use_ema: Keep an exponential moving average of the variables. Defaults to False.
+        ema_momentum: The average's decay rate, in [0, 1]. Defaults to 0.99.
+        ema_overwrite_frequency: Overwrite the variables by their average every so many steps; None: at the end of
+            `fit`, or when `finalize_variable_values` is called.
+        loss_scale_factor: The loss was multiplied by this number; the gradients are divided by it.
+        gradient_accumulation_steps: Average the gradients of so many (>= 2) calls into one step.
+        name: The optimizer's name.
+        epsilon_hat: Add ε before bias correction ("epsilon hat" in the paper), as Keras and TensorFlow do: for a run
+            that began there. Defaults to False.
+        moment_dtype: How the two moments are stored: `"float32"` (8 bytes a parameter), `"bfloat16"` (4 bytes) or
+            `"int8"` (2 bytes; variables of less than 4096 elements stay float32, and a float64 variable is a
+            ValueError when the optimizer is built). Arithmetic is the same. Defaults to `"float32"`.
+        parameter_rounding: How a bfloat16 or float16 variable keeps what a step adds to it; no effect on others.
+            `"compensated"`: all of it, in 2 more bytes an element for bfloat16 and 4 for float16, so that training is
+            that of a float32 variable to the bit. `"compensated8"`: to 1/256 of the variable's ulp, in 1 byte.
+            `"stochastic"`: on average, in none. `"nearest"`: rounded to the nearest; small steps are lost.
+            Defaults to `"compensated"`.
+        rounding_seed: A whole number, 0 <= seed < 2³², from which the random bits of `"compensated8"` and
+            `"stochastic"` are made: the same seed, the same bits. Defaults to 0.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range, or unknown.
+
+    Example:
+        >>> import keras
+        >>> from adamkit.keras import Adam
+        >>> variable = keras.Variable([1.0, -2.0])
+        >>> optimizer = Adam(learning_rate=0.1)
+        >>> optimizer.apply([keras.ops.array([0.5, -3.0])], [variable])
+        >>> [round(float(x), 4) for x in variable.numpy()]  # the first step is η in each coordinate
+        [0.9, -1.9]
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        *,
+        epsilon_hat: bool = False,
+        moment_dtype: str = "float32",
+        parameter_rounding: str = "compensated",
+        rounding_seed: int = 0,
+        **kwargs: Any,
+    ):
+        checked: Any = learning_rate
+        if not callable(learning_rate):  # a schedule is callable
+            checked = rule.check_number("learning_rate", _number(learning_rate))
+        with _learning_rate_in_float32():
+            super().__init__(
+                learning_rate=checked,
+                beta_1=rule.check_number("beta_1", _number(beta_1), below=1),
+                beta_2=rule.check_number("beta_2", _number(beta_2), below=1),
+                epsilon=rule.check_number("epsilon", _number(epsilon)),
+                amsgrad=rule.check_flag("amsgrad", amsgrad),
+                weight_decay=None if weight_decay is None else rule.check_number("weight_decay", _number(weight_decay)),
+                clipnorm=clipnorm,
+                clipvalue=clipvalue,
+                global_clipnorm=global_clipnorm,
+                use_ema=use_ema,
+                ema_momentum=ema_momentum,
+                ema_overwrite_frequency=ema_overwrite_frequency,
+                loss_scale_factor=loss_scale_factor,
+                gradient_accumulation_steps=gradient_accumulation_steps,
+                name=name,
+                **kwargs,
+            )
+        self.epsilon_hat = rule.check_flag("epsilon_hat", epsilon_hat)
+        self.moment_dtype = moments.check_format("moment_dtype", moment_dtype)
+        self.parameter_rounding = rounding.check_rounding("parameter_rounding", parameter_rounding)
+        self.rounding_seed = rounding.check_seed("rounding_seed", rounding_seed)
+
+    def build(self, var_list):
+        """Make the optimizer's variables: for each variable of the model the moments, and what rounding it drops."""
+        if self.built:
+            return
+        for variable in var_list if self.moment_dtype == "int8" else ():
+            if _keras_dtype(variable) == "float64":
+                raise ValueError(
+                    "moment_dtype='int8' is for variables of float32, bfloat16 or float16; float64 ones need "
+                    f"moment_dtype='float32', which keeps float64. Received: {variable.path} of dtype float64"
+                )
+        super().build(var_list)
+        self._scales = self._add_scales(var_list)
+        self._remainders = [self._add_remainder(variable) for variable in var_list]
+
+    def _add_scales(self, variables: Any) -> list[list]:
+        """For each variable and each of its moments the variable that holds its scales, or None."""
+        scales: list[list] = [[None] * len(MOMENT_NAMES) for _ in variables]
+        for kinds in (MOMENT_NAMES[:2], MOMENT_NAMES[2:] if self.amsgrad else ()):  # the order of the moments
+            for own, variable in zip(scales, variables, strict=True):
+                size = math.prod(variable.shape)
+                if moments.format_of(size, self.moment_dtype) != "int8":
+                    continue
+                if self._overwrite_variable_with_gradient(variable):
+                    continue
+                prefix = (getattr(variable, "path", None) or variable.name).replace("/", "_").replace(":", "_")
+                for name in kinds:
+                    own[MOMENT_NAMES.index(name)] = self.add_variable(
+                        (moments.blocks(size),), dtype="uint8", name=f"{prefix}_{name}_scale"
+                    )
+        return scales
+
+    def _add_remainder(self, variable: Any) -> Any:
+        kept = rounding.remainder_dtype(_keras_dtype(variable), self.parameter_rounding)
+        if kept is None or self._overwrite_variable_with_gradient(variable):
+            return None
+        return self.add_variable_from_reference(variable, name="remainder")
+
+    def add_variable(self, shape, initializer="zeros", dtype=None, *args: Any, name: str | None = None, **kwargs: Any):
+        """As in Keras, but never narrower than float32, apart from what is stored in fewer bits."""
+        kind = (name or "").rpartition("_")[2] if not (name or "").endswith("_velocity_hat") else "velocity_hat"
+        if kind == "remainder":
+            dtype = rounding.remainder_dtype(str(dtype), self.parameter_rounding)
+        if dtype is not None and keras.backend.standardize_dtype(dtype) in rounding.NARROW:
+            dtype = "float32"
+        if kind in MOMENT_NAMES:
+            stored = moments.format_of(math.prod(shape), self.moment_dtype)
+            dtype = {"float32": dtype, "int8": "uint8"}.get(stored, stored)
+        return super().add_variable(shape, initializer, dtype, *args, name=name, **kwargs)
+
+    def apply(self, grads, trainable_variables=None):
+        """One step: update the variables by their gradients.
+
+        Args:
+            grads: List of gradients, one a variable; tensors of the variable's shape, or None where there is none.
+            trainable_variables: List of the variables, in the same order. May be left out once the optimizer is built.
+        """
+        # Widened first, so that unscaling, clipping and accumulation do not overflow or round either.
+        return super().apply([_widened(gradient) for gradient in grads], trainable_variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable."""
+        dtype = _arithmetic_dtype(variable)
+        coefficients = self._coefficients(learning_rate)
+        if not self._use_weight_decay(variable):
+            coefficients = coefficients._replace(shrinkage=0.0)
+        coefficients = coefficients._replace(
+            **{name: ops.cast(x, dtype) for name, x in coefficients._asdict().items() if ops.is_tensor(x)}
+        )
+        slots = self._slots(variable)
+        first, second, *maximum = (slot.read(dtype) for slot in slots)
+        new = rule.update(
+            self._wide(variable),
+            ops.cast(_dense(gradient), dtype),
+            first,
+            second,
+            maximum[0] if maximum else None,
+            coefficients,
+            _array_namespace(),
+        )
+        self._assign_wide(variable, new.parameter)
+        for slot, moment in zip(slots, new[1:], strict=False):
+            slot.write(moment, self._step(), self.assign)
+
+    def _wide(self, variable: Any) -> Any:
+        """The number that a variable and its remainder stand for, in the dtype of the arithmetic."""
+        if _keras_dtype(variable) not in rounding.NARROW:
+            return ops.cast(variable, _arithmetic_dtype(variable))
+        remainder = self._remainders[self._get_variable_index(variable)]
+        kept = None if remainder is None else ops.convert_to_tensor(remainder)
+        return rounding.restore(ops.convert_to_tensor(variable), kept, ops)
+
+    def _assign_wide(self, variable: Any, value: Any) -> None:
+        """Give a variable, and its remainder, a value of the dtype of the arithmetic."""
+        dtype = _keras_dtype(variable)
+        if dtype not in rounding.NARROW:
+            self.assign(variable, ops.cast(value, dtype))
+            return
+        index = self._get_variable_index(variable)
+        key = rounding.random_key(self.rounding_seed, self._step(), index, ops)
+        narrow, remainder = rounding.store(value, dtype, self.parameter_rounding, key, ops)
+        self.assign(variable, narrow)
+        if remainder is not None:
+            self.assign(self._remainders[index], remainder)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        backend = keras.backend.backend()
+        if backend == "torch" and self._step_in_one_pass(grads, trainable_variables, learning_rate):
+            return
+        if backend == "jax" and self._step_as_one_program(grads, trainable_variables, learning_rate):
+            return
+        if backend != "tensorflow" or not _is_distributed():  # else each replica is given the learning rate alone
+            learning_rate = self._coefficients(learning_rate)
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _step(self) -> Any:
+        """The number t of the step in progress, from 1."""
+        return ops.add(self.iterations, 1)
+
+    def _coefficients(self, learning_rate: Any) -> rule.Coefficients:
+        """The numbers of this step, in float64 (a few scalars, so it costs nothing) until a variable's dtype is known.
+
+        `learning_rate` may be the coefficients already: they are the same for all variables.
+        """
+        if isinstance(learning_rate, rule.Coefficients):
+            return learning_rate
+        with _float64():
+            return self._numbers(ops.cast(self._step(), "float64"), ops.cast(learning_rate, "float64"), ops)
+
+    def _numbers(self, step: Any, learning_rate: Any, xp: Any) -> rule.Coefficients:
+        return rule.coefficients(
+            step,
+            learning_rate,
+            _decay(self.beta_1),
+            _decay(self.beta_2),
+            self.epsilon,
+            0.0 if self.weight_decay is None else self.weight_decay,
+            epsilon_hat=self.epsilon_hat,
+            xp=xp,
+        )
+
+    def _step_in_one_pass(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:
+        """The step of all variables by the CPU kernel; False, with nothing done, where it does not apply."""
+        import torch
+
+        kernel = _cpu_kernel()
+        if kernel is None or torch.compiler.is_compiling():
+            return False
+        groups: dict[Any, list] = {}  # the columns' entries of each variable, by form and by whether it decays
+        for gradient, variable in zip(gradients, variables, strict=True):
+            index = self._get_variable_index(variable)
+            slots, remainder = self._slots(variable), self._remainders[index]
+            dtype, given = _keras_dtype(variable), _keras_dtype(gradient)
+            form = kernel.Form(
+                dtype,
+                moments.format_of(math.prod(variable.shape), self.moment_dtype),
+                self.parameter_rounding if dtype in rounding.NARROW else "nearest",
+                self.amsgrad,
+                gradient=None if given == dtype else given,
+            )
+            state = [slot.values for slot in slots] + [slot.scales for slot in slots] + [remainder]
+            tensors = [variable.value, gradient, *(part.value for part in state if part is not None)]
+            # In a `StatelessScope` the values are the caller's, which must stay as they are.
+            if tensors[0] is not variable._value or not kernel.applies(form, tensors):
+                return False
+            groups.setdefault((form, self._use_weight_decay(variable)), []).append((*tensors, index))
+        step, rate = (np.asarray(ops.convert_to_numpy(number)).item() for number in (self._step(), learning_rate))
+        coefficients = self._numbers(step, rate, math)
+        for (form, decays), rows in groups.items():
+            *columns, indices = zip(*rows, strict=True)
+            if "key" in form.columns():
+                key = rounding.random_key(self.rounding_seed, step, np.array(indices, "int32"), np)
+                columns.append(key.tolist())
+            k = coefficients if decays else coefficients._replace(shrinkage=0.0)
+            kernel.step(form, columns, k, torch.get_num_threads(), number=step)
+            torch.autograd.graph.increment_version(columns[0])
+        return True
+
+    def _step_as_one_program(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:
+        """The step of all variables as one compiled program; False, with nothing done, inside another one.
+
+        Operation by operation, JAX would go through memory a dozen times, and get new memory for each result.
+        """
+        import jax
+        from jax.core import Tracer
+
+        state = [*variables, *self._state(variables), self._iterations]
+        values = [variable.value for variable in state]
+        traced = any(isinstance(value, Tracer) for value in (*gradients, *values))
+        if traced or values[0] is not variables[0]._value:  # the latter in a `StatelessScope`: the caller's arrays
+            return False
+        key = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat, *map(id, variables))
+        programs = _PROGRAMS.setdefault(self, {})
+        if key not in programs:
+            optimizer = weakref.ref(self)
+
+            def step(gradients, values, learning_rate):
+                adam: Any = optimizer()
+                with keras.StatelessScope(state_mapping=list(zip(state, values, strict=True))) as scope:
+                    coefficients = adam._coefficients(learning_rate)
+                    for gradient, variable in zip(gradients, variables, strict=True):
+                        adam.update_step(gradient, variable, coefficients)
+                return [scope.get_current_value(variable) for variable in state]
+
+            programs.clear()  # those of other hyperparameters
+            programs[key] = jax.jit(step)
+        gradients = [ops.convert_to_tensor(gradient) for gradient in gradients]
+        learning_rate = ops.convert_to_tensor(learning_rate)
+        new = programs[key](gradients, values, learning_rate)
+        for variable, value in zip(state, new, strict=True):
+            variable.assign(value)
+        return True
+
+    def _slots(self, variable: Any) -> list[Slot]:
+        """The moments of one variable of the model."""
+        index = self._get_variable_index(variable)
+        kept = [self._momentums[index], self._velocities[index]]
+        kept += [self._velocity_hats[index]] if self.amsgrad else []
+        return [Slot(*parts) for parts in zip(MOMENT_NAMES, kept, self._scales[index], strict=False)]
+
+    def _state(self, variables: Any) -> list:
+        """The optimizer's variables that belong to these variables of the model."""
+        kept = [part for variable in variables for slot in self._slots(variable) for part in slot.variables]
+        remainders = [self._remainders[self._get_variable_index(variable)] for variable in variables]
+        return kept + [remainder for remainder in remainders if remainder is not None]
+
+    def _apply_weight_decay(self, variables):
+        """Nothing: `update_step` does it, so that a step rounds once."""
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        frequency = self.ema_overwrite_frequency
+        if keras.backend.backend() != "jax" or not self.use_ema or frequency is None:
+            super()._backend_apply_gradients(grads, trainable_variables)
+            return
+        # Keras's own code for JAX would overwrite the variables, but not what is kept beside them.
+        self.ema_overwrite_frequency = None
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)
+        finally:
+            self.ema_overwrite_frequency = frequency
+        due = ops.equal(ops.mod(self._step(), frequency), 0)
+        for variable, average in zip(self._trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                wide = self._wide(variable)
+                self._assign_wide(variable, ops.where(due, ops.cast(average, wide.dtype), wide))
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                value = ops.cast(self._wide(variable), average.dtype)
+                weight = ops.cast(ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.ema_momentum), average.dtype)
+                average.assign(average + weight * (value - average))
+
+    def _overwrite_model_variables_with_average_value(self, trainable_variables):
+        narrow = any(_keras_dtype(variable) in rounding.NARROW for variable in trainable_variables)
+        if keras.backend.backend() == "tensorflow" and not narrow:  # which knows what to do on several devices
+            super()._overwrite_model_variables_with_average_value(trainable_variables)
+            return
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                # A copy: on JAX the next `fit` gives away both buffers, and cannot give away one twice.
+                self._assign_wide(variable, ops.copy(ops.cast(average, _arithmetic_dtype(variable))))
+
+    def load_own_variables(self, store):
+        """Set the state to one that was saved, by this class or by `keras.optimizers.Adam`, in any `moment_dtype`."""
+        arrays = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
+        if not (self.built and load_state(self, arrays)):
+            super().load_own_variables(store)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this optimizer again, without its state."""
+        return super().get_config() | {name: getattr(self, name) for name in _OWN_ARGUMENTS}
+
+    @classmethod
+    def from_keras(
+        cls,
+        optimizer: keras.optimizers.Adam,
+        *,
+        moment_dtype: str = "float32",
+        parameter_rounding: str = "compensated",
+        rounding_seed: int = 0,
+    ) -> "Adam":
+        """An optimizer that continues the run of a `keras.optimizers.Adam` or `AdamW` as that would have.
+
+        Its hyperparameters, step count, moments and averages are taken over, and `epsilon_hat=True` puts ε where Keras
+        has it. `optimizer` is left as it is.
+
+        Args:
+            optimizer: The optimizer to take over; built on its variables or not yet.
+            moment_dtype: As in the constructor.
+            parameter_rounding: As in the constructor.
+            rounding_seed: As in the constructor.
+
+        Raises:
+            TypeError: `optimizer` is of another class. Of a `LossScaleOptimizer`, give its `inner_optimizer`.
+        """
+        if not isinstance(optimizer, keras.optimizers.Adam) or isinstance(optimizer, cls):
+            raise TypeError(
+                f"optimizer must be a keras.optimizers.Adam or AdamW. Received: {type(optimizer).__module__}."
+                f"{type(optimizer).__name__}"
+            )
+        made = cls(
+            **_arguments(optimizer),
+            epsilon_hat=True,
+            moment_dtype=moment_dtype,
+            parameter_rounding=parameter_rounding,
+            rounding_seed=rounding_seed,
+        )
+        return _continued(optimizer, made)
+
+    def to_keras(self) -> keras.optimizers.Adam:
+        """A `keras.optimizers.Adam` with these hyperparameters and this state.
+
+        It continues the run as this optimizer would with `epsilon_hat=True`. With `epsilon_hat=False` its steps differ
+        by where ε is added, which fades as β₂ᵗ does.
+        """
+        config = {name: value for name, value in _arguments(self).items() if name not in _OWN_ARGUMENTS}
+        return _continued(self, keras.optimizers.Adam(**config))
+
+
+def _arguments(optimizer: keras.optimizers.Adam) -> dict[str, Any]:
+    """`get_config`, with the learning-rate schedule or callable itself."""
+    config = optimizer.get_config()
+    if not isinstance(rate := learning_rate_of(optimizer), keras.Variable):
+        config["learning_rate"] = rate
+    return config
+
+
+def _continued(source: keras.optimizers.Adam, target: Any) -> Any:
+    """The optimizer `target`, with the state of `source`."""
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
+    if source.built:
+        target.build(source._trainable_variables)
+    copy_state(source, target)
+    return target
+
+
+def _widened(gradient: Any) -> Any:
+    """A float16 or bfloat16 gradient as float32; any other as it is."""
+    if gradient is None or _keras_dtype(gradient) not in rounding.NARROW:
+        return gradient
+    return ops.cast(_dense(gradient), "float32")
+
+
+def _dense(gradient: Any) -> Any:
+    """TensorFlow's `IndexedSlices` as a tensor: Adam moves every row at each step, those without gradient too."""
+    if type(gradient).__name__ != "IndexedSlices":
+        return gradient
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(gradient)
+
+
+def _arithmetic_dtype(variable: Any) -> str:
+    return "float64" if _keras_dtype(variable) == "float64" else "float32"
+
+
+def _keras_dtype(tensor: Any) -> str:
+    return keras.backend.standardize_dtype(tensor.dtype)
+
+
+@functools.cache
+def _cpu_kernel() -> Any:
+    """The module with the kernel for PyTorch's tensors, or None where Numba is not installed."""
+    try:
+        from adamkit.kernels import cpu
+    except ImportError:
+        return None
+    return cpu
+
+
+def _is_distributed() -> bool:
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
+
+
+def _array_namespace() -> Any:
+    """`keras.ops`, or PyTorch itself on its backend: there `keras.ops.maximum` rounds float64 to float32."""
+    if keras.backend.backend() != "torch":
+        return ops
+    import torch
+
+    return arrays.namespace(torch)
+
+
+def _decay(beta: Any) -> rule.Decay:
+    return beta if isinstance(beta, rule.Decay) else rule.Decay.of(float(beta))
+
+
+def _number(value: Any) -> Any:
+    """A 0-d tensor as a Python float, as Keras takes them; anything else as it is."""
+    return float(value) if ops.is_tensor(value) and len(value.shape) == 0 else value
+
+
+@contextlib.contextmanager
+def _learning_rate_in_float32() -> Iterator[None]:
+    """Keras makes the variable in `floatx`, where 0.001 is 0.00099945 in bfloat16, and 1e-8 is 0 in float16."""
+    floatx = keras.config.floatx()
+    try:
+        if floatx in rounding.NARROW:
+            keras.config.set_floatx("float32")
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
+
+
+@contextlib.contextmanager
+def _float64() -> Iterator[None]:
+    """Lets JAX compute in float64, which it otherwise turns into float32; the other backends always can."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        with jax.enable_x64(True):
+            yield
+    else:
+        yield

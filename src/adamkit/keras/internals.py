@@ -1,0 +1,80 @@
+"""Each reach into what Keras does not make public, for the optimizer and the lab: see `tests/keras/test_internals.py`.
+
+The optimizer's own overrides of Keras's methods (`_backend_update_step` and the like) stand in `adam.py`.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import keras
+
+
+def without_scaler(optimizer: Any) -> Any:
+    """The optimizer itself, where Keras has put a loss scaler around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def build_for(model: keras.Model, batch: Any) -> None:
+    """Make all variables of a compiled model, its metrics and optimizer, for batches (x, y, sample weights) as this."""
+    model._symbolic_build(data_batch=batch)
+
+
+def learning_rate_of(optimizer: Any) -> Any:
+    """The learning rate as the optimizer holds it: a `keras.Variable`, a schedule or a callable."""
+    return without_scaler(optimizer)._learning_rate
+
+
+def step_count_of(optimizer: Any) -> keras.Variable:
+    """The variable that counts the steps."""
+    return without_scaler(optimizer)._iterations
+
+
+def averages_of(optimizer: Any) -> list[Any]:
+    """With `use_ema`, the variables that hold the moving average of each trainable variable."""
+    return without_scaler(optimizer)._model_variables_moving_average
+
+
+def compiled_parts(model: keras.Model) -> tuple[Any, Any]:
+    """What `compile` made of the loss and of the metrics."""
+    return model._compile_loss, model._compile_metrics  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def compile_arguments(model: keras.Model) -> dict[str, Any]:
+    """What `compile` was given, as it was given."""
+    return dict(model._compile_config.config)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def flat_layers(model: keras.Model) -> list[keras.Layer]:
+    """All layers, those inside of layers too."""
+    return list(model._flatten_layers())
+
+
+def has_layers(part: Any) -> bool:
+    """Whether a layer holds layers."""
+    return bool(getattr(part, "_layers", None))
+
+
+def jax_nn() -> ModuleType:
+    """The module whose functions Keras's layers convolve and pool with on JAX."""
+    from keras.src.backend.jax import nn
+
+    return nn
+
+
+@contextlib.contextmanager
+def without_tensorflow() -> Iterator[None]:
+    """Keras imports TensorFlow, where it is installed, to save or copy a model on any backend: seconds, and log."""
+    from keras.src.utils import module_utils
+
+    lazy: Any = getattr(module_utils, "tensorflow", None)
+    if "tensorflow" in sys.modules or not hasattr(lazy, "_available"):  # another release of Keras
+        yield
+        return
+    before, lazy._available = lazy._available, False
+    try:
+        yield
+    finally:
+        lazy._available = before

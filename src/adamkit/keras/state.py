@@ -1,0 +1,163 @@
+"""How `adamkit.keras.Adam` keeps moments in Keras variables, and takes over those of another optimizer or a file."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from adamkit import moments, rounding
+
+MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
+
+
+class Slot(NamedTuple):
+    """One moment of one variable: its numbers, or 8-bit codes for them with a scale for each block."""
+
+    name: str  # one of MOMENT_NAMES
+    values: Any  # keras.Variable, of the variable's shape
+    scales: Any  # keras.Variable, (blocks,), or None
+
+    @property
+    def variables(self) -> list:
+        """The one or two variables."""
+        return [self.values] if self.scales is None else [self.values, self.scales]
+
+    def read(self, dtype: str) -> Any:
+        """The moment as numbers of a dtype, float32 or float64."""
+        if self.scales is None:
+            return ops.cast(self.values, dtype)
+        decode = moments.decode_first if self.name == "momentum" else moments.decode_second
+        codes, scales = (ops.convert_to_tensor(variable) for variable in self.variables)
+        return ops.cast(decode(codes, scales, ops), dtype)
+
+    def write(self, moment: Any, step: Any, assign: Any) -> None:
+        """Keep a moment.
+
+        Args:
+            moment: Float32 or float64, of the variable's shape.
+            step: The number of the step in progress, which decides what is rounded up and what down.
+            assign: A function of a variable and its new value.
+        """
+        if self.scales is not None:
+            encode = moments.encode_first if self.name == "momentum" else moments.encode_second
+            for variable, value in zip(self.variables, encode(ops.cast(moment, "float32"), step, ops), strict=True):
+                assign(variable, value)
+            return
+        if self.values.dtype == "bfloat16":
+            moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), step, ops)
+        assign(self.values, ops.cast(moment, self.values.dtype))
+
+
+def slots(optimizer: keras.optimizers.Adam) -> list[Slot]:
+    """All moments of an optimizer, Keras's Adam or ours, in the order of its variables."""
+    scales = getattr(optimizer, "_scales", None) or [[None] * 3] * len(optimizer._momentums)
+    kinds = [optimizer._momentums, optimizer._velocities, *([optimizer._velocity_hats] if optimizer.amsgrad else [])]
+    table = [
+        [None if variables[i] is None else Slot(name, variables[i], scales[i][kind]) for i in range(len(variables))]
+        for kind, (name, variables) in enumerate(zip(MOMENT_NAMES, kinds, strict=False))
+    ]
+    pairs = [slot for pair in zip(*table[:2], strict=True) for slot in pair]
+    return [slot for slot in (*pairs, *(table[2] if optimizer.amsgrad else ())) if slot is not None]
+
+
+def copy_state(source: keras.optimizers.Adam, target: keras.optimizers.Adam) -> None:
+    """Give an optimizer the state of another one that is built on the same variables.
+
+    Remainders are not copied: without one, a variable is what it says.
+    """
+    if not source.built:
+        for old, new in zip(source.variables, target.variables, strict=True):
+            new.assign(ops.cast(old, new.dtype))
+        return
+    before, after = slots(source), slots(target)
+    for old, new in zip(_general(source, before), _general(target, after), strict=True):
+        new.assign(ops.cast(old, new.dtype))
+    for old, new in zip(before, after, strict=True):
+        new.write(old.read(_dtype(new)), target.iterations, keras.Variable.assign)
+
+
+def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
+    """Give our optimizer the state in a file, whatever the format of the moments there.
+
+    Args:
+        optimizer: Built.
+        arrays: What were the `variables` of an optimizer of ours, or of Keras's Adam, on the same variables.
+
+    Returns:
+        False, with nothing done, where there are more or fewer arrays than any of these has.
+
+    Raises:
+        ValueError: An array has another shape or type than it should; the optimizer is as it was.
+    """
+    own = slots(optimizer)
+    general = _general(optimizer, own)
+    remainders = [remainder for remainder in optimizer._remainders if remainder is not None]
+    arrays, values = arrays[: len(general)], arrays[len(general) :]
+    values, rest = values[: len(own)], values[len(own) :]
+    coded = [array.dtype.kind in "iu" for array in values]
+    scales, rest = rest[: sum(coded)], rest[sum(coded) :]
+    narrow = sum(_is_narrow(variable) for variable in optimizer._trainable_variables)
+    if len(values) < len(own) or len(scales) < sum(coded) or len(rest) not in (0, narrow):
+        return False
+    for variable, array in [
+        *zip(general, arrays, strict=True),
+        *zip((slot.values for slot in own), values, strict=True),
+    ]:
+        _check(optimizer, array, variable.path, tuple(variable.shape))
+    scale_of = iter(scales)
+    stored = [
+        (slot, array, next(scale_of) if code else None) for slot, array, code in zip(own, values, coded, strict=True)
+    ]
+    for slot, array, scale in stored:
+        if scale is not None:
+            blocks = (moments.blocks(math.prod(array.shape)),)
+            _check(optimizer, scale, f"{slot.values.path}_scale", blocks, "uint8")
+            _check(optimizer, array, slot.values.path, array.shape, "uint8")
+    for variable, array in zip(general, arrays, strict=True):
+        variable.assign(array)
+    for slot, array, scale in stored:
+        if scale is None:
+            slot.write(
+                ops.cast(ops.convert_to_tensor(array), _dtype(slot)), optimizer.iterations, keras.Variable.assign
+            )
+        elif slot.scales is not None:
+            slot.values.assign(array)
+            slot.scales.assign(scale)
+        else:
+            decode = moments.decode_first if slot.name == "momentum" else moments.decode_second
+            slot.write(ops.convert_to_tensor(decode(array, scale, np)), optimizer.iterations, keras.Variable.assign)
+    same = len(rest) == len(remainders) and all(
+        array.dtype == remainder.dtype and array.shape == tuple(remainder.shape)
+        for array, remainder in zip(rest, remainders, strict=True)
+    )
+    for i, remainder in enumerate(remainders):
+        remainder.assign(rest[i] if same else np.zeros(remainder.shape, remainder.dtype))
+    return True
+
+
+def _general(optimizer: Any, own: list[Slot]) -> list:
+    """The step count, the learning rate, averages and accumulated gradients: what comes before the moments."""
+    if not own:
+        return optimizer.variables
+    return optimizer.variables[: [id(v) for v in optimizer.variables].index(id(own[0].values))]
+
+
+def _dtype(slot: Slot) -> str:
+    return "float64" if slot.values.dtype == "float64" else "float32"
+
+
+def _is_narrow(variable: Any) -> bool:
+    return keras.backend.standardize_dtype(variable.dtype) in rounding.NARROW
+
+
+def _check(optimizer: Any, array: np.ndarray, name: str, shape: tuple, dtype: str | None = None) -> None:
+    if array.shape != shape or dtype not in (None, array.dtype.name):
+        accepted = f"{shape}" if dtype is None else f"{shape} and dtype {dtype}"
+        received = f"{array.shape}" if dtype is None else f"{array.shape} and dtype {array.dtype.name}"
+        raise ValueError(
+            f"the saved state does not fit {optimizer.name} with moment_dtype={optimizer.moment_dtype!r}: {name} must "
+            f"have shape {accepted}. Received: {received}"
+        )

@@ -1,0 +1,1 @@
+"""What came out, in figures, words and pictures."""

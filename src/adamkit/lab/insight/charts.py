@@ -1,0 +1,448 @@
+"""Charts of a sweep: pages that need no network, PNG and SVG.
+
+Pure functions from a sweep's tables to Altair charts. `table` has one row a setting, seed and epoch; `summary` has one
+row a setting, with `mean` and `diverged`; see `adamkit.lab.sweep`. The colours are those of Okabe and Ito, which
+readers of all kinds of colour vision tell apart, and viridis.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from adamkit.lab import disk
+from adamkit.lab.hyperparameters import HYPERPARAMETERS
+from adamkit.lab.insight.sensitivity import Effect, Sensitivity, range_in_words, shown
+
+WIDTH, HEIGHT = 640, 380  # pixels of the plot; a chart with its axes and legend is about 800 wide
+MOST_MARKS = 1500  # settings in one layer; Altair takes 5000 rows in a chart
+MOST_CURVES = 500  # more cannot be told apart
+MOST_LABELS = 8  # values of a hyperparameter that an axis names one by one
+MOST_BARS = 12
+LOG_FROM = 10  # a largest objective so many times the smallest asks for a log scale
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+GREY, PALE = "#8C8C8C", "#BDBDBD"
+
+Chart = alt.Chart | alt.LayerChart
+Table = Any  # a pandas.DataFrame, whose columns no type checker follows
+
+
+def write(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity, folder: str | Path) -> list[Path]:
+    """Write all charts of a sweep.
+
+    Args:
+        table: The history of a sweep.
+        summary: Its summary.
+        result: Its sensitivity.
+        folder: Where; it is made if it is not there.
+
+    Returns:
+        The files: for each chart of `charts_of` a page, a PNG and an SVG.
+
+    Raises:
+        OSError: The disk is full or fails.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    charts = charts_of(table, summary, result)
+    return [path for name, chart in charts.items() for path in save(chart, folder, name)]
+
+
+def charts_of(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) -> dict[str, Chart]:
+    """All charts of a sweep.
+
+    Args:
+        table: One row a setting, seed and epoch: `setting`, `seed`, the hyperparameters, `epoch`, `loss`, metrics.
+        summary: One row a setting: `setting`, the hyperparameters, `mean` and `diverged`.
+        result: What `adamkit.lab.insight.sensitivity.sensitivity` says of `summary`.
+
+    Returns:
+        By name: one for each hyperparameter that was varied, one for the two that matter most
+        (`"learning_rate-beta_1"`), `"learning_curves"`, and `"importance"` where it is known. Where all settings
+        diverge there is none.
+    """
+    names = [effect.name for effect in result.effects]
+    if result.diverged == result.settings:
+        return {}
+    charts: dict[str, Chart] = {name: by_hyperparameter(name, table, summary, result) for name in names}
+    if len(names) > 1:
+        first, second = sorted(names, key=lambda name: -_influence(name, result))[:2]
+        charts[f"{first}-{second}"] = heat_map(first, second, summary, result)
+    charts["learning_curves"] = learning_curves(table, summary, result)
+    if result.interactions:
+        charts["importance"] = importance(result)
+    return charts
+
+
+def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) -> alt.LayerChart:
+    """The objective over one hyperparameter.
+
+    It shows every setting, the best at each value with its spread over seeds, the good range, and what diverges.
+
+    Args:
+        name: One of the hyperparameters that `result` has an effect of.
+        table: One row a setting, seed and epoch.
+        summary: One row a setting.
+        result: What `adamkit.lab.insight.sensitivity.sensitivity` says of `summary`.
+    """
+    (effect,) = (effect for effect in result.effects if effect.name == name)
+    settings = _settings(table, summary, result)
+    finite, diverged = _parted(settings)
+    profile = pd.DataFrame(effect.profile, columns=["value", "mean", "share"])
+    best: Table = finite.merge(profile, left_on=[name, "mean"], right_on=["value", "mean"]).drop_duplicates("value")
+    x = alt.X(**_axis(name, settings))
+    scale = alt.Scale(type=_scale_type(finite["objective"], result), zero=False, nice=False, padding=18)
+    title = f"{_metric(result)} after {table['epoch'].max()} epochs"
+    y = alt.Y("objective:Q", title=title, scale=scale)
+    tooltip = [*_varied(result), "objective"]
+
+    layers = _shade(effect, settings)
+    notes = [("Shaded: " if layers else "") + range_in_words(_metric(result), effect)]
+    if len(finite) > len(best):
+        others = alt.Chart(_thinned(finite)).mark_circle(color=GREY, opacity=0.5, size=26)
+        layers.append(others.encode(x, y, tooltip=tooltip))
+        where = (
+            "at each value"
+            if len(profile) == settings[name].nunique()
+            else f"in each of {len(profile)} parts of the range"
+        )
+        notes.append(f"Grey: every setting. Blue: the best {where}, whatever the others are there")
+    if (best["low"] < best["high"]).any():
+        spread = alt.Chart(best).mark_rule(color=BLUE, strokeWidth=2.5, opacity=0.45)
+        layers.append(spread.encode(x, alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")))
+        notes.append(f"Bars: lowest to highest of {table['seed'].nunique()} seeds. Dots: their mean")
+    layers.append(alt.Chart(best).mark_line(color=BLUE).encode(x, y))
+    dots = alt.Chart(best).mark_circle(color=BLUE, opacity=1, size=42)
+    layers.append(dots.encode(x, y, tooltip=tooltip))
+    if len(diverged):
+        layers.append(_crosses(diverged).encode(x, y=alt.value(7), tooltip=_varied(result)))
+        notes.append(f"Crosses at the top: {len(diverged)} of {len(settings)} settings diverge")
+    lengths = table.groupby("setting").agg({"epoch": "max"})
+    early = np.count_nonzero(lengths < lengths.max())
+    if early:
+        notes.append(f"{early} settings were stopped early, and are shown as they were then")
+    return _finished(alt.layer(*layers), f"{_metric(result)} by {_title(name)}", notes)
+
+
+def heat_map(first: str, second: str, summary: pd.DataFrame, result: Sensitivity) -> alt.LayerChart:
+    """The objective over two hyperparameters: cells where their values are a grid, points where they were drawn.
+
+    Args:
+        first: The hyperparameter to the right.
+        second: The one upwards.
+        summary: One row a setting.
+        result: What `adamkit.lab.insight.sensitivity.sensitivity` says of `summary`.
+    """
+    settings = _settings(None, summary, result)
+    best = settings["sort"].idxmin()
+    notes = [
+        f"Framed: the best, {settings.loc[best, 'objective']:.4g} with {_label(settings.loc[best], (first, second))}"
+    ]
+    pairs = len(settings[[first, second]].drop_duplicates())
+    is_grid = pairs == settings[first].nunique() * settings[second].nunique()
+    if is_grid and len(settings) > pairs:
+        settings = settings.loc[settings.groupby([first, second])["sort"].idxmin()]
+        notes.append("Each cell: its best setting, whatever the others are there")
+    finite, diverged = _parted(settings)
+
+    y = _axis(second, settings, bands=is_grid)
+    if is_grid:
+        y["sort"] = "descending"  # bands run downwards unless they are told not to
+    place = alt.X(**_axis(first, settings, bands=is_grid)), alt.Y(**y)
+    color = alt.Color(
+        "objective:Q",
+        title=_metric(result),
+        scale=alt.Scale(
+            type=_scale_type(finite["objective"], result), scheme="viridis", reverse=_is_large_good(result)
+        ),
+        legend=alt.Legend(gradientLength=HEIGHT - 40),
+    )
+    tooltip = [*_varied(result), "objective"]
+    marks, frame = alt.Chart(_thinned(finite)), alt.Chart(settings.loc[[best]])
+    if is_grid:
+        marks, frame = marks.mark_rect(), frame.mark_rect(filled=False, stroke=VERMILLION, strokeWidth=3)
+    else:
+        marks, frame = (
+            marks.mark_circle(size=70, opacity=1),
+            frame.mark_point(size=200, stroke=VERMILLION, strokeWidth=3),
+        )
+    layers = [marks.encode(*place, color=color, tooltip=tooltip), frame.encode(*place)]
+    if len(diverged):
+        layers.append(_crosses(diverged).encode(*place, tooltip=_varied(result)))
+        notes.append(f"Crosses: {len(diverged)} of {len(settings)} {'cells' if is_grid else 'settings'} diverge")
+    return _finished(alt.layer(*layers), f"{_metric(result)} by {_title(first)} and {_title(second)}", notes)
+
+
+def learning_curves(
+    table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity, *, best: int = 5
+) -> alt.LayerChart:
+    """The objective after each epoch, of all settings, with the best ones in colour.
+
+    Args:
+        table: One row a setting, seed and epoch.
+        summary: One row a setting.
+        result: What `adamkit.lab.insight.sensitivity.sensitivity` says of `summary`.
+        best: How many are in colour, 1 to 5.
+    """
+    settings = _settings(None, summary, result)
+    drawn = _thinned(settings, MOST_CURVES)
+    ranked = _parted(settings)[0].sort_values("sort").head(best)
+    drawn = pd.concat([ranked, drawn[~drawn["setting"].isin(ranked["setting"])]])
+    metric = _metric(result)
+    means: Table = table[table["setting"].isin(drawn["setting"])].groupby(["setting", "epoch"])[metric].agg(np.mean)
+    means = means[np.isfinite(means)].rename("objective").reset_index()
+    # A row a setting, unfolded by the page: smaller than a row an epoch, and within the rows that Altair takes.
+    curves = means.groupby("setting").agg({"epoch": list, "objective": list}).reset_index()
+    curves = curves.merge(drawn[["setting", *_varied(result)]], on="setting")
+    names = {row["setting"]: f"{i}. {_label(row, _varied(result))}" for i, (_, row) in enumerate(ranked.iterrows(), 1)}
+    curves["best"] = curves["setting"].map(names)
+
+    # One wild setting must not flatten all the others: what is worse than 98 % of all values is drawn at the edge.
+    domain = means["objective"].quantile([0.02, 1] if _is_large_good(result) else [0, 0.98]).tolist()
+    scale = alt.Scale(type=_scale_type(pd.Series(domain), result), domain=domain, clamp=True, zero=False, nice=False)
+    x = alt.X(
+        "epoch:Q", title="epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, format="d")
+    )
+    y = alt.Y("objective:Q", title=f"{metric} after the epoch", scale=scale)
+    grey, colored = (
+        alt.Chart(rows).transform_flatten(["epoch", "objective"])
+        for rows in (curves[curves["best"].isna()], curves[curves["best"].notna()])
+    )
+    color = alt.Color(
+        "best:N",
+        title=f"the {len(ranked)} best settings",
+        scale=alt.Scale(domain=list(names.values()), range=[BLUE, ORANGE, GREEN, VERMILLION, PURPLE][: len(names)]),
+        legend=alt.Legend(orient="bottom", direction="vertical", columns=1, labelLimit=WIDTH, symbolStrokeWidth=3),
+    )
+    # Neither opacity nor clipping: they take ten times as long to draw.
+    thin, thick = (
+        grey.mark_line(color=PALE, strokeWidth=0.8 if len(drawn) <= 100 else 0.4),
+        colored.mark_line(strokeWidth=2.5),
+    )
+    layers = [
+        thin.encode(x, y, detail="setting:N", tooltip=_varied(result)),
+        thick.encode(x, y, color=color, tooltip="best:N"),
+    ]
+    ends = means.groupby("setting").last()
+    ends = ends[ends["epoch"] < table["epoch"].max()]
+    if len(ends):  # dots, for those that end after the first epoch have no line
+        layers.insert(1, alt.Chart(ends).mark_circle(color=GREY, size=12, opacity=1).encode(x, y))
+    how_many = f"all {len(settings)}" if len(drawn) == len(settings) else f"{len(drawn)} of {len(settings)}"
+    seeds = len(table["seed"].unique())
+    notes = [f"Grey: {how_many} settings" + (f", each the mean of {seeds} seeds" if seeds > 1 else "")]
+    if len(ends):
+        notes.append("A line ends in a dot where its setting was stopped early or diverged")
+    return _finished(alt.layer(*layers), f"{metric}, epoch by epoch", notes)
+
+
+def importance(result: Sensitivity) -> alt.LayerChart:
+    """The share of the variance among settings that each hyperparameter explains, and that two explain together.
+
+    Args:
+        result: What `adamkit.lab.insight.sensitivity.sensitivity` says, with importances.
+    """
+    alone, together = "one hyperparameter alone", "two together, beyond each alone"
+    bars: Table = pd.DataFrame(
+        [(effect.name, alone, effect.importance) for effect in result.effects]
+        + [(f"{a} × {b}", together, share) for (a, b), share in result.interactions.items()],
+        columns=["what", "kind", "share"],
+    )
+    bars = bars[(bars["kind"] == alone) | (bars["share"] >= 0.005)]
+    bars = bars.sort_values("share", ascending=False).head(MOST_BARS)
+    color = alt.Color(
+        "kind:N",
+        title=None,
+        scale=alt.Scale(domain=[alone, together], range=[BLUE, ORANGE]),
+        legend=alt.Legend(orient="bottom", labelLimit=WIDTH),
+    )
+    base = alt.Chart(bars).encode(
+        alt.X(
+            "share:Q",
+            title="share of the variance",
+            axis=alt.Axis(format=".0%", tickCount=6, grid=False),
+            scale=alt.Scale(domain=[0, 1]),
+        ),
+        alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=240, ticks=False, domain=False)),
+    )
+    labels = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("share:Q", format=".1%"))
+    chart = alt.layer(base.mark_bar().encode(color=color), labels)
+    notes = ["Functional ANOVA of the settings' ranks, by a random forest"]
+    return _finished(chart, f"How much of the differences in {_metric(result)} each explains", notes, alt.Step(28))
+
+
+def save(chart: Chart, folder: str | Path, name: str) -> list[Path]:
+    """Write a chart as a page that needs no network, as PNG and as SVG.
+
+    Args:
+        chart: The chart.
+        folder: Where; it must exist. Files of the same name are replaced, each whole or not at all.
+        name: The files' name without suffix.
+
+    Returns:
+        The paths of `name.html`, `name.png` (twice as many pixels as the chart has) and `name.svg`.
+
+    Raises:
+        OSError: The disk is full or fails.
+    """
+    options: dict[str, dict[str, Any]] = {"html": {"inline": True}, "png": {"scale_factor": 2}, "svg": {}}
+    files = [Path(folder) / f"{name}.{suffix}" for suffix in options]
+    for file, how in zip(files, options.values(), strict=True):
+        disk.replace(file, lambda path, how=how: chart.save(str(path), **how))
+    return files
+
+
+def _settings(table: Table | None, summary: Table, result: Sensitivity) -> Table:
+    """One row a setting with what is drawn of it.
+
+    `objective` is the metric itself; `sort` is small where it is good and inf where it diverges; `low` and `high` are
+    the metric's spread over seeds (with a table).
+    """
+    sign = -1 if _is_large_good(result) else 1
+    settings = summary[["setting", *_varied(result), "mean"]].reset_index(drop=True)
+    settings["diverges"] = ((summary["diverged"] > 0) | ~np.isfinite(summary["mean"])).to_numpy()
+    settings["sort"] = settings["mean"].where(~settings["diverges"], np.inf)
+    settings["objective"] = (sign * settings["mean"]).where(~settings["diverges"])
+    if table is not None:
+        last = table.sort_values("epoch").groupby(["setting", "seed"])[_metric(result)].last()
+        settings = settings.merge(last.groupby("setting").agg(low="min", high="max"), on="setting")
+    for name in _varied(result):
+        if HYPERPARAMETERS[name].is_decay:
+            settings[f"{name}_complement"] = 1 - settings[name]
+    return settings
+
+
+def _parted(settings: Table) -> tuple[Table, Table]:
+    """The settings that end with a number, and those that diverge."""
+    return settings[~settings["diverges"]], settings[settings["diverges"]]
+
+
+def _axis(name: str, settings: Table, *, bands: bool = False) -> dict[str, Any]:
+    """What `alt.X` or `alt.Y` take for a hyperparameter: its column, scale, ticks and title."""
+    known = HYPERPARAMETERS[name]
+    values = np.unique(settings[name].to_numpy())
+    unit = [HYPERPARAMETERS[name].unit] if HYPERPARAMETERS[name].unit else []
+    title = _titled(name, unit)
+    few = values.tolist() if len(values) <= MOST_LABELS else None
+    if known.kind == "flag":
+        return {"field": name, "type": "ordinal", "title": title, "axis": alt.Axis(labelAngle=0)}
+    if bands:
+        every = -(-len(values) // MOST_LABELS)
+        labels = alt.Axis(values=values[::every].tolist(), labelAngle=0, formatType="number", format=_digits(name))
+        return {"field": name, "type": "ordinal", "title": title, "axis": labels}
+    if known.is_decay:
+        title = _titled(name, [f"log scale of 1 − {name}"])
+        complements = 1 - values
+        ticks = alt.Axis(
+            values=_decades(complements) if few is None else complements.tolist(),
+            labelExpr=f"format(1 - datum.value, '{_digits(name)}')",
+        )
+        scale = alt.Scale(type="log", reverse=True, nice=False, padding=12)
+        return {
+            "field": f"{name}_complement",
+            "type": "quantitative",
+            "title": title,
+            "scale": scale,
+            "axis": ticks,
+        }
+    scale, ticks = alt.Scale(zero=False, nice=False, padding=12), alt.Axis(values=few or alt.Undefined)
+    if _is_log(name, values):
+        title = _titled(name, [*unit, "log scale"])
+        positive = values[values > 0]
+        scale = alt.Scale(type="log", nice=False, padding=12)
+        if len(positive) < len(values):  # 0 is on no log scale
+            scale = alt.Scale(type="symlog", constant=float(positive[0]), nice=False, padding=12)
+        ticks = alt.Axis(values=few or [*values[values == 0].tolist(), *_decades(positive)], format="~g")
+    return {"field": name, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
+
+
+def _is_log(name: str, values: np.ndarray) -> bool:
+    wide = name == "batch_size" and values[-1] >= LOG_FROM * values[0]
+    return (HYPERPARAMETERS[name].scale == "log" or wide) and bool((values > 0).any())
+
+
+def _decades(values: np.ndarray) -> list[float]:
+    """The powers of ten among what positive values span, with 2 and 5 between them where there are few."""
+    low, high = values.min() * (1 - 1e-9), values.max() * (1 + 1e-9)
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for steps in ((1,), (1, 2, 5)):
+        ticks = [
+            float(f"{step}e{power}") for power in powers for step in steps if low <= float(f"{step}e{power}") <= high
+        ]
+        if len(ticks) >= 3:
+            return ticks
+    return ticks
+
+
+def _digits(name: str) -> str:
+    """How d3 formats a value of a hyperparameter."""
+    return ".4~g" if HYPERPARAMETERS[name].is_decay else "~g" if HYPERPARAMETERS[name].kind == "integer" else ".2~g"
+
+
+def _shade(effect: Effect, settings: Table) -> list[alt.Chart]:
+    """The good range, as a rectangle behind the rest; nothing for a flag."""
+    known = HYPERPARAMETERS[effect.name]
+    if known.kind == "flag":
+        return []
+    x = _axis(effect.name, settings)
+    low, high = (1 - end if known.is_decay else end for end in (effect.low, effect.high))
+    band = alt.Chart(pd.DataFrame({x["field"]: [low], "end": [high]}))
+    return [band.mark_rect(color=GREEN, opacity=0.16).encode(alt.X(**x), x2="end:Q")]
+
+
+def _crosses(diverged: Table) -> alt.Chart:
+    marks = alt.Chart(_thinned(diverged))
+    return marks.mark_point(shape="cross", angle=45, filled=True, color=VERMILLION, size=70, opacity=0.8)
+
+
+def _scale_type(values: Any, result: Sensitivity) -> Literal["log", "linear"]:
+    """Log for a loss that spans a factor of ten; an accuracy stays on its linear scale."""
+    low, high = values.min(), values.max()
+    return "log" if low > 0 and high >= LOG_FROM * low and not _is_large_good(result) else "linear"
+
+
+def _titled(name: str, remarks: Sequence[str]) -> str:
+    return f"{_title(name)} ({', '.join(remarks)})" if remarks else _title(name)
+
+
+def _title(name: str) -> str:
+    return HYPERPARAMETERS[name].title or name
+
+
+def _is_large_good(result: Sensitivity) -> bool:
+    return result.objective.startswith("-")
+
+
+def _metric(result: Sensitivity) -> str:
+    return result.objective.removeprefix("-")
+
+
+def _varied(result: Sensitivity) -> list[str]:
+    return [effect.name for effect in result.effects]
+
+
+def _influence(name: str, result: Sensitivity) -> float:
+    """What a hyperparameter explains alone, and with another."""
+    alone = sum(effect.importance or 0 for effect in result.effects if effect.name == name)
+    return alone + sum(share for pair, share in result.interactions.items() if name in pair)
+
+
+def _label(setting: Any, names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {shown(name, setting[name])}" for name in names)
+
+
+def _thinned(settings: Table, most: int = MOST_MARKS) -> Table:
+    """At most so many settings, from the best to the worst of them in even steps."""
+    ranked = settings.sort_values("sort")
+    return ranked if len(ranked) <= most else ranked.iloc[np.linspace(0, len(ranked) - 1, most).astype(int)]
+
+
+def _finished(chart: Any, title: str, notes: Sequence[str], height: int | alt.Step = HEIGHT) -> alt.LayerChart:
+    heading = alt.TitleParams(title, subtitle=list(notes), anchor="start", fontSize=16, subtitleFontSize=12, offset=12)
+    return (
+        chart.properties(title=heading, width=WIDTH, height=height)
+        .configure_view(stroke=None)
+        .configure_axis(labelFontSize=12, titleFontSize=13, gridColor="#E6E6E6", labelOverlap=True)
+        .configure_legend(labelFontSize=12, titleFontSize=12)
+    )

@@ -1,0 +1,13 @@
+"""Runs from names and numbers alone, in folders, so that they can be read, repeated and taken up again."""
+
+from adamkit.lab.runs.training import (
+    Prepared,
+    Settings,
+    again,
+    differences,
+    execute,
+    first_difference,
+    prepare,
+)
+
+__all__ = ["Prepared", "Settings", "again", "differences", "execute", "first_difference", "prepare"]

@@ -1,0 +1,146 @@
+"""A sweep from names and numbers alone, so that it can be written down, taken up again and its best setting trained."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from adamkit.lab import runs
+from adamkit.lab.errors import InputError, reason
+from adamkit.lab.hyperparameters import HYPERPARAMETERS, names
+from adamkit.lab.runs.folder import RunFolder
+from adamkit.lab.sweeping import spaces
+
+if TYPE_CHECKING:
+    from adamkit.lab.sweeping.sweeper import Progress, SweepResult
+
+# What leaves the learning rate as it is: each one's default.
+_SCHEDULE = {name: HYPERPARAMETERS[name].default for name in names(of="schedule") if name != "learning_rate"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep does.
+
+    Attributes:
+        settings: Data, model and training, and the hyperparameters that are not swept.
+        space: All settings of the others.
+        seeds: As in `adamkit.lab.sweep`; so are the next five.
+        objective: …
+        halving: …
+        patience: …
+        same_start: …
+        same_order: …
+    """
+
+    settings: runs.Settings
+    space: list[spaces.Setting]
+    seeds: int = 1
+    objective: str | None = None
+    halving: int | None = None
+    patience: int | None = None
+    same_start: bool = True
+    same_order: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "space", spaces.settings_of(self.space))
+        for name, least in (("seeds", 1), ("halving", 2), ("patience", 1)):
+            value = getattr(self, name)
+            if value is None and name != "seeds":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f"{name} must be a whole number >= {least}. Received: {name}={value!r}")
+        if self.settings.backend != "jax":
+            raise InputError(f"a sweep runs on the backend jax. Received: backend={self.settings.backend!r}")
+
+
+def again(folder: RunFolder) -> Plan:
+    """The plan of an earlier sweep; InputError where the folder has none, or a damaged one."""
+    record = folder.read_record()
+    sweep = record.get("sweep")
+    known = {field.name for field in dataclasses.fields(Plan)} - {"settings"}
+    if not isinstance(sweep, dict) or not {"space"} <= sweep.keys() <= known:
+        raise InputError(f"{folder.path} must be the folder of a sweep, and its run.json has none")
+    return Plan(runs.Settings.of(record), **sweep)
+
+
+def best_settings(folder: RunFolder, **changes: Any) -> runs.Settings:
+    """The settings of a run with the best of an earlier sweep, and `changes`.
+
+    Raises:
+        InputError: The folder is not of a sweep, or nothing of it is finished.
+    """
+    plan = again(folder)
+    best = folder.read_record().get("best")
+    setting = best.get("setting") if isinstance(best, dict) else None
+    if setting not in plan.space:
+        raise InputError(f"{folder.path} must be a sweep with a finished setting, and has none")
+    return replace(plan.settings, **setting, **changes)
+
+
+def execute(plan: Plan, folder: RunFolder, on_progress: Callable[["Progress"], None] | None = None) -> "SweepResult":
+    """Sweep, and keep `folder` up to date: what is finished in it is not run again.
+
+    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed".
+
+    Raises:
+        InputError: The data, the model or the space is wrong, or the folder holds another sweep.
+        MemoryError: It does not fit into memory.
+        OSError: The folder could not be written, or a download failed.
+        KeyboardInterrupt: Ctrl-C, twice.
+    """
+    settings, space = plan.settings, plan.space
+    schedule = {name: getattr(settings, name) for name in _SCHEDULE if name not in space[0]}
+    if any(schedule[name] != _SCHEDULE[name] for name in schedule) or set(_SCHEDULE) & space[0].keys():
+        # The model gets a plain learning rate, and each setting the whole schedule.
+        space = [setting | schedule for setting in space]
+        settings = replace(settings, **_SCHEDULE)
+    prepared = runs.prepare(settings)
+    sweep_record = asdict(plan)
+    del sweep_record["settings"]
+    record = prepared.record | {
+        "settings": prepared.record["settings"] | {name: getattr(plan.settings, name) for name in _SCHEDULE},
+        "sweep": sweep_record,
+        "status": "running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    folder.write_record(record)
+
+    from adamkit.lab.sweeping.sweeper import sweep
+
+    validation = prepared.validation
+    started = time.monotonic()
+    try:
+        result = sweep(
+            prepared.model,
+            prepared.train.x,
+            prepared.train.y,
+            space=space,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            validation_data=None if validation is None else (validation.x, validation.y),
+            seeds=plan.seeds,
+            objective=plan.objective,
+            shuffle=settings.shuffle,
+            seed=settings.seed,
+            same_start=plan.same_start,
+            same_order=plan.same_order,
+            halving=plan.halving,
+            patience=plan.patience,
+            folder=folder.path,
+            on_progress=on_progress,
+        )
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        folder.write_record(record | {"status": status, "seconds": round(time.monotonic() - started, 3)})
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise MemoryError(reason(error)) from error
+        raise
+    ended: dict[str, Any] = {"status": "interrupted" if result.interrupted else "finished"}
+    if len(result.history):
+        best = result.best().iloc[0]
+        ended["best"] = {"setting": plan.space[int(best.setting)], "objective": float(best["mean"])}
+    folder.write_record(record | ended | {"seconds": round(result.seconds, 3)})
+    return result

@@ -1,0 +1,390 @@
+"""A training run from names and numbers alone, so that it can be written down and repeated to the same bits."""
+
+import contextlib
+import hashlib
+import importlib
+import math
+import platform
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, make_dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adamkit import moments, rule
+from adamkit.lab import data as data_sets
+from adamkit.lab import references
+from adamkit.lab.errors import InputError, nearest, reason
+from adamkit.lab.hyperparameters import HYPERPARAMETERS, names
+from adamkit.lab.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+    from adamkit.lab.training.trainer import Epoch, TrainResult
+
+_BETWEEN_WRITES = 0.5  # seconds
+_SHARE_OF_WRITES = 0.05  # of the time, at most
+
+
+# A field for each, with its default: whoever declares one more has it here too.
+_Hyperparameters = make_dataclass(
+    "_Hyperparameters", [(known.name, known.type, known.default) for known in HYPERPARAMETERS.values()], frozen=True
+)
+
+
+@dataclass(frozen=True)
+class Settings(_Hyperparameters):
+    """What a run does. Everything has a default; together they are the example.
+
+    The hyperparameters of `adamkit.lab.hyperparameters` are attributes too: `learning_rate`, `beta_1`, `batch_size` …
+
+    Attributes:
+        data: See `adamkit.lab.data.load`.
+        target: The column or array of a file to predict.
+        model: See `adamkit.lab.models.build`.
+        loss: Keras's name of a loss; None: what fits the target.
+        metrics: Keras's names of metrics; None: what fits the target.
+        epsilon_hat: As in `adamkit.keras.Adam`.
+        moment_dtype: As in `adamkit.keras.Adam`.
+        epochs: How often to go through the data, >= 1.
+        validation_split: The share of the rows to validate on, 0 <= share < 1.
+        shuffle: Whether each epoch has a new order of the rows.
+        seed: Of the initial weights, the order of the rows, dropout and the random example.
+        backend: "jax", "tensorflow" or "torch".
+    """
+
+    data: str = "random"
+    target: str | None = None
+    model: str = "mlp"
+    loss: str | None = None
+    metrics: Sequence[str] | None = None
+    epsilon_hat: bool = False
+    moment_dtype: str = "float32"
+    epochs: int = 50
+    validation_split: float = 0.0
+    shuffle: bool = True
+    seed: int = 0
+    backend: str = "jax"
+
+    def __post_init__(self):
+        for name in ("data", "model", "target", "loss"):
+            value = getattr(self, name)
+            if value is None and name in ("target", "loss"):
+                continue
+            if not isinstance(value, str) or not value:
+                raise InputError(f"{name} must be a name. Received: {name}={value!r}")
+        names = () if self.metrics is None else self.metrics
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"metrics must be a list of names. Received: metrics={names!r}")
+        for name, known in HYPERPARAMETERS.items():
+            known.check(getattr(self, name))
+        try:
+            rule.check_number("validation_split", self.validation_split, below=1)
+            for name in ("epsilon_hat", "shuffle"):
+                rule.check_flag(name, getattr(self, name))
+            moments.check_format("moment_dtype", self.moment_dtype)
+        except (TypeError, ValueError) as error:
+            raise InputError(str(error)) from error
+        for name, least in (("epochs", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
+                raise InputError(f"{name} must be a whole number >= {least} and < 2³². Received: {name}={value!r}")
+        if self.backend not in BACKENDS:
+            raise InputError(
+                f"backend must be one of {', '.join(BACKENDS)}. Received: backend={self.backend!r}."
+                f"{nearest(str(self.backend), BACKENDS)}"
+            )
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Settings":
+        """The settings in a `run.json`; InputError where one is unknown."""
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in record["settings"] if name not in known]
+        if unknown:
+            raise InputError(f"the run's settings must be among {', '.join(known)}. Received: {', '.join(unknown)}")
+        return cls(**record["settings"])
+
+
+BACKENDS = ("jax", "tensorflow", "torch")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data and a compiled model, ready to train.
+
+    Attributes:
+        settings: What they were made from.
+        train: The rows to train on.
+        validation: The rows to validate on, or None.
+        model: The compiled model.
+        record: What `run.json` says of all this.
+    """
+
+    settings: Settings
+    train: data_sets.Dataset
+    validation: data_sets.Dataset | None
+    model: "keras.Model"
+    record: dict[str, Any]
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Load the data and make the model.
+
+    Keras must have been told `settings.backend` before it was imported (environment variable `KERAS_BACKEND`).
+
+    Raises:
+        InputError: Something that `settings` names is not there or does not fit.
+        OSError: A download failed, or a file cannot be read.
+    """
+    import keras
+
+    from adamkit.keras import Adam
+    from adamkit.lab import models
+
+    if keras.backend.backend() != settings.backend:
+        raise InputError(f"Keras runs on {keras.backend.backend()} in this process, not on {settings.backend}")
+    _make_deterministic(settings)  # also for a function of the user's that draws random data
+    dataset = data_sets.load(settings.data, target=settings.target, seed=settings.seed)
+    train, validation = data_sets.split(dataset, settings.validation_split)
+    scaling = None
+    if dataset.standardize:
+        train, validation, mean, scale = data_sets.standardize(train, validation)
+        scaling = {"mean": mean.tolist(), "scale": scale.tolist()}
+    _make_deterministic(settings)
+    model = models.build(settings.model, train)
+    loss, metrics = models.objective(train, settings.loss, settings.metrics, model=model)
+    own = {name: getattr(settings, name) for name in names(of="adam")}
+    own["weight_decay"] = settings.weight_decay or None
+    optimizer = Adam(
+        learning_rate=_learning_rate(settings, len(train)),
+        **own,
+        epsilon_hat=settings.epsilon_hat,
+        moment_dtype=settings.moment_dtype,
+    )
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
+    record = {
+        "settings": asdict(replace(settings, data=_absolute(settings.data), model=_absolute(settings.model))),
+        "data": {
+            "fingerprint": dataset.fingerprint,
+            "rows": len(train),
+            "validation_rows": len(validation) if validation else 0,
+            "row_shape": list(dataset.row_shape),
+            "target": dataset.target,
+            "class_names": dataset.class_names and list(dataset.class_names),
+            "feature_names": dataset.feature_names and list(dataset.feature_names),
+            "standardized": scaling,
+        },
+        "model": {"parameters": model.count_params(), "fingerprint": _fingerprint_of_code(settings.model)},
+        "loss": loss,
+        "metrics": metrics,
+        "versions": _versions(settings.backend),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    return Prepared(settings, train, validation, model, record)
+
+
+def again(folder: RunFolder, **changes: Any) -> Settings:
+    """The settings of an earlier run, with `changes`; InputError where its record is damaged or of a sweep."""
+    record = folder.read_record()
+    if "sweep" in record:
+        raise InputError(f"{folder.path} must be the folder of a training run, and is that of a sweep")
+    return replace(Settings.of(record), **changes)
+
+
+def _learning_rate(settings: Settings, rows: int) -> Any:
+    """The number, or the schedule that `adamkit.lab.training.population.scheduled` maps in a sweep."""
+    if not settings.warmup_steps and settings.cosine_alpha == 1:
+        return settings.learning_rate
+    import keras
+
+    steps = settings.epochs * math.ceil(rows / settings.batch_size)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if settings.warmup_steps else settings.learning_rate,
+        decay_steps=max(steps - settings.warmup_steps, 1),
+        alpha=settings.cosine_alpha,
+        warmup_target=settings.learning_rate if settings.warmup_steps else None,
+        warmup_steps=settings.warmup_steps,
+    )
+
+
+def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Why a repeated run may not give the same bits, from the two runs' records: a line each."""
+    lines = []
+    if earlier.get("status") != "finished":
+        lines.append(f"the earlier run has the status {earlier.get('status')!r} and was not finished")
+    for part, what in (("data", "the data differ"), ("model", "the model's file differs")):
+        if _part(earlier, part).get("fingerprint") != now[part]["fingerprint"]:
+            lines.append(f"{what} from the earlier run's")
+    versions = _part(earlier, "versions")
+    for name, release in now["versions"].items():
+        if versions.get(name) != release:
+            lines.append(f"{name} is {release} and was {versions.get(name)}")
+    if earlier.get("machine") != now["machine"]:
+        lines.append(f"the machine is {now['machine']} and was {earlier.get('machine')}")
+    return lines
+
+
+def first_difference(earlier: RunFolder, history: "pd.DataFrame") -> int | None:
+    """The first epoch whose loss or metrics are not the earlier run's to the bit; None where all that both have are.
+
+    Raises:
+        InputError: The earlier run has no readable history.
+    """
+    before, now = (table.drop(columns="seconds", errors="ignore") for table in (earlier.read_history(), history))
+    if list(before.columns) != list(now.columns):
+        return 1
+    epochs = min(len(before), len(now))
+    a, b = before.to_numpy(np.float64)[:epochs], now.to_numpy(np.float64)[:epochs]
+    same = ((a == b) | (np.isnan(a) & np.isnan(b))).all(axis=1)
+    return None if same.all() else int(same.argmin()) + 1
+
+
+def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"], None]) -> "TrainResult":
+    """Train, and keep `folder` up to date.
+
+    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed"; the
+    history is written as the run goes on, at most twice a second; the model at the end, also after Ctrl-C. A write
+    of the history that fails on the way is tried again, so that a disk that is full for a while loses nothing.
+
+    Raises:
+        InputError: The user's own model cannot be trained.
+        MemoryError: It does not fit into memory.
+        OSError: The folder could not be written, at the start or at the end. What could be is there.
+        KeyboardInterrupt: Ctrl-C before the first epoch, or twice.
+    """
+    import pandas as pd
+    import pyarrow.parquet  # noqa: F401  now, rather than within the second epoch
+
+    from adamkit.lab.training.trainer import train
+
+    settings = prepared.settings
+    record = prepared.record | {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    folder.write_record(record)
+    rows: list[Epoch] = []
+    next_write = -math.inf
+
+    def keep(row: "Epoch") -> None:
+        nonlocal next_write
+        rows.append(row)
+        started = time.monotonic()
+        if started >= next_write:
+            with contextlib.suppress(OSError):  # tried again with a later row, and at the end
+                folder.write_history(pd.DataFrame(rows))
+            now = time.monotonic()
+            next_write = now + max(_BETWEEN_WRITES, (now - started) / _SHARE_OF_WRITES)
+        on_epoch(row)
+
+    def ended(status: str, seconds: float) -> dict[str, Any]:
+        return record | {"status": status, "seconds": round(seconds, 3), "epochs_done": len(rows)}
+
+    validation = prepared.validation
+    started = time.monotonic()
+    try:
+        result = train(
+            prepared.model,
+            prepared.train.x,
+            prepared.train.y,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            validation_data=None if validation is None else (validation.x, validation.y),
+            shuffle=settings.shuffle,
+            seed=settings.seed,
+            on_epoch=keep,
+        )
+        if not rows:  # Ctrl-C before the first epoch
+            raise KeyboardInterrupt
+    except BaseException as error:
+        if rows:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            with contextlib.suppress(Exception):
+                folder.write_history(pd.DataFrame(rows))
+                folder.write_record(ended(status, time.monotonic() - started))
+        if (explained := _explained(error, settings)) is not None:
+            raise explained from error
+        raise
+    _write_all(
+        folder,
+        {
+            "history.parquet": lambda: folder.write_history(result.history),
+            "model.keras": lambda: folder.write_model(result.model),
+            "run.json": lambda: folder.write_record(
+                ended("interrupted" if result.interrupted else "finished", result.seconds)
+            ),
+        },
+    )
+    return result
+
+
+def _write_all(folder: RunFolder, writes: dict[str, Callable[[], None]]) -> None:
+    """Write what can be written, and then say what could not: on a full disk the small files may still fit."""
+    failures = {}
+    for name, write in writes.items():
+        try:
+            write()
+        except Exception as error:  # h5py and pyarrow have errors of their own for a full disk
+            failures[name] = error
+    if failures:
+        causes = "; ".join(f"{name}: {reason(error)}" for name, error in failures.items())
+        kept = ", ".join(name for name in folder.files() if name not in failures) or "nothing"
+        raise OSError(f"could not save all of {folder.path}: {causes}. Kept: {kept}") from next(iter(failures.values()))
+
+
+def _explained(error: BaseException, settings: Settings) -> Exception | None:
+    """What to raise instead of an error in training; None for a bug of adamkit's, which needs its traceback."""
+    from adamkit.lab import models
+
+    text = str(error).lower()
+    if "resource_exhausted" in text or "out of memory" in text or "not enough memory" in text:
+        return MemoryError(reason(error))
+    if not isinstance(error, Exception) or isinstance(error, (OSError, MemoryError, InputError)):
+        return None
+    if settings.model in models.NAMES:
+        return None
+    return InputError(f"the model {settings.model} could not be trained: {reason(error)}")
+
+
+def _make_deterministic(settings: Settings) -> None:
+    if settings.backend == "jax":
+        # Keras draws its seeds from here. `keras.utils.set_random_seed` does the same and then imports TensorFlow,
+        # if there is one, which takes seconds.
+        random.seed(settings.seed)
+        np.random.seed(settings.seed)
+        return
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)
+    if settings.backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def _absolute(name: str) -> str:
+    """`name` with an absolute path, where it is that of a file or of a function in one."""
+    file, colon, function = (name, "", "") if Path(name).is_file() else name.rpartition(":")
+    return f"{Path(file).resolve()}{colon}{function}" if Path(file).is_file() else name
+
+
+def _fingerprint_of_code(name: str) -> str | None:
+    """SHA-256 of the file that a model is from; None for a built-in model."""
+    source = name.rpartition(":")[0] if references.is_reference(name) else name
+    file = source if Path(source).is_file() else getattr(sys.modules.get(source), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else None
+
+
+def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of a record that somebody may have edited."""
+    part = record.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _versions(backend: str) -> dict[str, str]:
+    packages = {name: importlib.import_module(name).__version__ for name in ("adamkit", "keras", "numpy", backend)}
+    return {"python": platform.python_version()} | packages

@@ -1,0 +1,1 @@
+"""One model with many settings: which, trained how, kept where."""

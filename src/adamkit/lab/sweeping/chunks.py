@@ -1,0 +1,398 @@
+"""Settings that share one compiled program, trained a chunk at a time.
+
+A chunk is a population of a fixed size, so that all chunks run the same program, which is compiled once. On the CPU one
+thread a core trains chunks, on accelerators one thread a device. A chunk is as large as the caches of a core can hold
+and no larger than its share of the memory allows.
+"""
+
+import contextlib
+import math
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+import pandas as pd
+
+from adamkit.lab.errors import InputError, reason
+from adamkit.lab.training.population import Data, Logs, Members, Program, in_float32, members_of
+from adamkit.lab.training.trainer import loss_first
+
+Arrays = list[np.ndarray]
+
+# Measured on 2 cores with 1 MiB of second-level cache each, with 1,409 and 21,386 parameters: seconds a member fall by
+# a third up to about this many bytes of weights, gradients and moments together, and do not fall beyond.
+_BYTES_IN_CACHE = 1_500_000
+_BYTES_ON_ACCELERATOR = 256_000_000
+_SMALLEST, _LARGEST = 4, 256
+_COPIES = 4  # of a parameter: itself, its gradient and two moments
+_SHARE_OF_MEMORY = 0.5  # of what is free, unless the caller says
+_SHARE_FOR_DATA = 0.25  # of that; larger data are streamed
+_UNKNOWN_MEMORY = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Run:
+    """One setting with one seed."""
+
+    setting: int
+    seed: int  # 0 is the model as it was given
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Runs that are trained together, and where they stand."""
+
+    name: str
+    runs: tuple[Run, ...]
+    first_epoch: int  # epochs done before
+    last_epoch: int
+
+
+@dataclass
+class State:
+    """What is kept of the runs of a chunk: arrays (runs, …), in the order of the model's variables."""
+
+    trainable: Arrays
+    non_trainable: Arrays
+    optimizer: Arrays
+
+    def take(self, places: Sequence[int]) -> "State":
+        """Some of the runs."""
+        return State(*([array[list(places)] for array in group] for group in self.groups()))
+
+    def groups(self) -> tuple[Arrays, Arrays, Arrays]:
+        """All arrays."""
+        return self.trainable, self.non_trainable, self.optimizer
+
+    def save(self, path: Path) -> None:
+        """Write them to an `.npz` file."""
+        arrays: Any = {}
+        for group, members in zip("tno", self.groups(), strict=True):
+            for place, array in enumerate(members):
+                # NumPy's files do not know bfloat16 and its like.
+                raw = array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array
+                arrays[f"{group}{place}.{array.dtype.name}"] = raw
+        np.savez(path, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "State":
+        """Read them again."""
+        state = cls([], [], [])
+        with np.load(path) as file:
+            for name in file.files:
+                state.groups()["tno".index(name[0])].append(file[name].view(name.partition(".")[2]))
+        return state
+
+    @classmethod
+    def joined(cls, states: Iterable["State"]) -> "State":
+        """The runs of several."""
+        groups = zip(*(state.groups() for state in states), strict=True)
+        return cls(*([np.concatenate(arrays) for arrays in zip(*group, strict=True)] for group in groups))
+
+
+@dataclass
+class Trainer:
+    """Trains chunks of one model with one program: one batch size, one structure of the optimizer.
+
+    Attributes:
+        model: Compiled and built; it is left as it is.
+        data: (x, y, sample weights) of the rows to train on, in memory or mapped from a file.
+        validation: Likewise, or None.
+        batch_size: Rows a step.
+        settings: Of all runs: hyperparameters by name, those that differ from member to member.
+        start: The weights of a run's start: (trainable, non-trainable).
+        order: The order of the rows in a run's epochs: a generator for a run.
+        same_order: Whether runs of one chunk share it.
+        objective: The value in the logs of a member's epoch that counts, after the sign with which it is to be small.
+        interrupted: Whether all chunks are to end.
+        patience: Epochs without a smaller objective after which a run ends; None: never.
+        so_far: Of runs that go on, the smallest objective, and the epochs since.
+        memory: Bytes that all chunks at work may take together; None: half of what is free.
+    """
+
+    model: keras.Model
+    data: Data
+    validation: Data | None
+    batch_size: int
+    settings: Sequence[Mapping[str, float]]
+    start: Callable[[Run], tuple[Arrays, Arrays]]
+    order: Callable[[Run], np.random.RandomState | None]
+    same_order: bool
+    interrupted: Callable[[], bool]
+    objective: tuple[float, str]
+    patience: int | None
+    so_far: Mapping[Run, tuple[float, int]]
+    memory: int | None
+
+    def __post_init__(self):
+        self._program = Program.of(self.model)
+        self._one = jax.device_get(members_of(self.model))  # now: a program that is traced changes the optimizer
+        self._rows = len(jax.tree.leaves(self.data)[0])
+        self._devices = _workers()
+        self._available = self.memory or int(_free_memory() * _SHARE_OF_MEMORY)
+        self._streamed = _bytes(self.data) > self._available * _SHARE_FOR_DATA
+        self._on_device: dict[Any, Any] = {}
+        self._failed = False
+        self._one_at_a_time = threading.Lock()
+
+    def chunk_size(self, runs: int) -> int:
+        """How many runs to train at once, so that the caches, the memory and all devices are used well.
+
+        Raises:
+            InputError: The model cannot be trained as a population, or the memory is too small for one run.
+        """
+        workers = len(self._devices)
+        parameters = sum(math.prod(v.shape) * 4 for v in self.model.trainable_variables)
+        on_cpu = jax.default_backend() == "cpu"
+        largest = (_BYTES_IN_CACHE if on_cpu else _BYTES_ON_ACCELERATOR) // max(_COPIES * parameters, 1)
+        chunks = math.ceil(runs / min(max(largest, _SMALLEST), _LARGEST))
+        if runs >= workers:
+            chunks = math.ceil(chunks / workers) * workers
+        size = math.ceil(runs / chunks)
+        held = _bytes(self.validation) + (0 if self._streamed else _bytes(self.data))
+        share = (self._available - held) // min(workers, runs)
+        while True:
+            needed = self._bytes_for(size)
+            if needed <= share:
+                return size
+            if size == 1:
+                raise InputError(
+                    f"memory must hold at least one setting, {needed:,} bytes beside the data. Received: {share:,} "
+                    f"bytes for each of {min(workers, runs)} at a time"
+                )
+            size = max(1, min(size - 1, size * share // needed))
+
+    def train(self, chunks: Iterable[tuple[Chunk, State | None]], size: int) -> Iterator[tuple[Chunk, Any, State]]:
+        """Train chunks, several at a time.
+
+        Args:
+            chunks: Each with its runs' state, or None for their start. It is drawn from as devices become free.
+            size: Runs a chunk; a smaller one is filled up with copies of its last run, which are then dropped.
+
+        Yields:
+            A finished chunk, its history (one row a run and epoch), and the state at its end.
+        """
+        waiting = iter(chunks)
+        free = list(self._devices)
+        working: dict[Future, Any] = {}
+        with ThreadPoolExecutor(len(self._devices), thread_name_prefix="adamkit") as pool:
+            try:
+                while True:
+                    while free and not self.interrupted() and (item := next(waiting, None)) is not None:
+                        device = free.pop()
+                        working[pool.submit(self._train_chunk, *item, size, device)] = device
+                    if not working:
+                        return
+                    done, _ = wait(working, timeout=0.1, return_when=FIRST_COMPLETED)  # awake for Ctrl-C
+                    for future in done:
+                        free.append(working.pop(future))
+                        if (result := future.result()) is not None:
+                            yield result
+            except BaseException:
+                self._failed = True
+                raise
+
+    def _train_chunk(self, chunk: Chunk, state: State | None, size: int, device: Any) -> Any:
+        runs = chunk.runs + chunk.runs[-1:] * (size - len(chunk.runs))
+        if state is not None:
+            state = state.take([*range(len(chunk.runs)), *[-1] * (size - len(chunk.runs))])
+        members = jax.device_put(self._members(runs, state), device)
+        orders = [self.order(run) for run in (runs[:1] if self.same_order else runs)]
+        _skip(orders, self._rows, chunk.first_epoch)
+        logs: list[tuple[Logs, Logs]] = []
+        stops = _Stops([self.so_far.get(run, (np.inf, 0)) for run in chunk.runs], self.patience, self.objective)
+        for _ in range(chunk.first_epoch, chunk.last_epoch):
+            if self._failed or self.interrupted():
+                return None
+            members, epoch_logs = self._epoch(members, _next_order(orders, self._rows), device)
+            validation_logs = {}
+            if self.validation is not None:
+                validation = self._put("validation", self.validation, device)
+                validation_logs = self._program.evaluate(members, validation, self.batch_size)
+            logs.append((epoch_logs, validation_logs))
+            if self.patience is not None:
+                stops.look(logs[-1], members)
+                if stops.all():
+                    break
+            elif len(logs) > 1:
+                jax.block_until_ready(logs[-2])  # no more than two epochs ahead
+        history = _table(chunk, jax.device_get(logs), stops.epochs)
+        end = State(*jax.device_get(members)[:3]).take(range(len(chunk.runs)))
+        stops.put_back(end)
+        return chunk, history, end
+
+    def _members(self, runs: Sequence[Run], state: State | None) -> Members:
+        names = list(self.settings[0])
+        own = {name: in_float32(name, np.array([self.settings[run.setting][name] for run in runs])) for name in names}
+        members = jax.tree.map(lambda value: np.broadcast_to(value, (len(runs), *value.shape[1:])), self._one)
+        members = members._replace(hyperparameters=members.hyperparameters | own)
+        if state is not None:
+            return members._replace(
+                trainable=state.trainable, non_trainable=state.non_trainable, optimizer=state.optimizer
+            )
+        with self._one_at_a_time:  # Python's random state is one for all threads
+            starts = [self.start(run) for run in runs] if len({*runs}) > 1 else [self.start(runs[0])] * len(runs)
+        trainable, non_trainable = zip(*starts, strict=True)
+        return members._replace(trainable=_stacked(trainable), non_trainable=_stacked(non_trainable))
+
+    def _epoch(self, members: Members, order: np.ndarray, device: Any) -> tuple[Members, Logs]:
+        if not self._streamed:
+            data = self._put("data", self.data, device)
+            return self._program.train_epoch(members, data, order, self.batch_size)
+        return self._program.train_streamed(members, self._parts(order, device), self.batch_size)
+
+    def _parts(self, order: np.ndarray, device: Any) -> Iterator[tuple[Data, np.ndarray]]:
+        """The rows in their order, as many at a time as memory holds well."""
+        row_bytes = _bytes(self.data) / self._rows * (1 if order.ndim == 1 else len(order))
+        share = self._available * _SHARE_FOR_DATA / len(self._devices)
+        rows = max(1, int(share / row_bytes / self.batch_size)) * self.batch_size
+        for begin in range(0, order.shape[-1], rows):
+            part = order[..., begin : begin + rows]
+            used, places = np.unique(part, return_inverse=True)
+            data = jax.tree.map(lambda values: np.asarray(values[used]), self.data)  # noqa: B023  used at once
+            yield jax.device_put(data, device), places.reshape(part.shape).astype(np.int32)
+
+    def _bytes_for(self, size: int) -> int:
+        runs = [Run(0, 0)] * size
+        rows = min(self._rows, self.batch_size * 64) if self._streamed else self._rows
+        order = np.arange(rows, dtype=np.int32)
+        if not self.same_order:
+            order = np.broadcast_to(order, (size, rows))
+        data = jax.tree.map(lambda values: values[:rows], self.data)
+        members = self._members(runs, None)
+        try:
+            return self._program.bytes_for(jax.device_put(members), jax.device_put(data), order, self.batch_size)
+        except Exception as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                return 2 * self._available
+            raise InputError(
+                f"the model cannot be trained as a population{_in_layer(error)}: it takes a training step that JAX can "
+                f"map over many weights at once. {reason(error)}. Train its settings one at a time with model.fit"
+            ) from error
+
+    def _put(self, name: str, data: Data, device: Any) -> Data:
+        """`data` on a device; once for all chunks."""
+        with self._one_at_a_time:
+            if (name, device) not in self._on_device:
+                self._on_device[name, device] = jax.device_put(data, device)
+            return self._on_device[name, device]
+
+
+def _in_layer(error: BaseException) -> str:
+    """The innermost layer of the user's model that the error comes from."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    layers = [layer for frame in frames if isinstance(layer := frame.f_locals.get("self"), keras.Layer)]
+    layers = [layer for layer in layers if not isinstance(layer, keras.Model)]
+    return f", for its layer {layers[-1].name} ({type(layers[-1]).__name__})" if layers else ""
+
+
+class _Stops:
+    """Which runs of a chunk have ended early, after how many epochs and in what state."""
+
+    def __init__(self, so_far: Sequence[tuple[float, int]], patience: int | None, objective: tuple[float, str]):
+        self.epochs: list[int | None] = [None] * len(so_far)
+        self._patience = patience
+        self._objective = objective
+        self._best, self._since = np.array(so_far).T
+        self._states: dict[int, list[Arrays]] = {}
+        self._done = 0
+
+    def look(self, logs: tuple[Logs, Logs], members: Members) -> None:
+        """Take an epoch's logs into account."""
+        self._done += 1
+        sign, name = self._objective
+        values = logs[1][name[4:]] if name.startswith("val_") else logs[0][name]
+        values = sign * np.asarray(values)[: len(self.epochs)]
+        better = values < self._best
+        self._best = np.where(better, values, self._best)
+        self._since = np.where(better, 0, self._since + 1)
+        ending = [i for i, n in enumerate(self._since) if self.epochs[i] is None and n >= (self._patience or np.inf)]
+        if ending:
+            state = jax.device_get(members[:3])
+            for i in ending:
+                self.epochs[i] = self._done
+                self._states[i] = [[np.array(array[i]) for array in group] for group in state]
+
+    def all(self) -> bool:
+        """Whether none is left."""
+        return None not in self.epochs
+
+    def put_back(self, end: State) -> None:
+        """Give the runs that ended early the state that they had then."""
+        for i, state in self._states.items():
+            for arrays, own in zip(end.groups(), state, strict=True):
+                for array, value in zip(arrays, own, strict=True):
+                    array[i] = value
+
+
+def _table(chunk: Chunk, logs: list[tuple[Logs, Logs]], ends: list[int | None]) -> pd.DataFrame:
+    """One row a run and epoch."""
+    epochs, runs = len(logs), len(chunk.runs)
+    columns: dict[str, Any] = {
+        "setting": np.repeat([run.setting for run in chunk.runs], epochs),
+        "seed": np.repeat([run.seed for run in chunk.runs], epochs),
+        "epoch": np.tile(np.arange(chunk.first_epoch + 1, chunk.first_epoch + epochs + 1), runs),
+    }
+    for prefix, part in (("", 0), ("val_", 1)):
+        for name in loss_first(logs[0][part]):
+            values = np.array([epoch[part][name] for epoch in logs], np.float64)  # (epochs, size)
+            columns[prefix + name] = values[:, :runs].T.ravel()
+    table = pd.DataFrame(columns)
+    if any(end is not None for end in ends):
+        last = np.repeat([epochs if end is None else end for end in ends], epochs)
+        table = table.loc[table.epoch - chunk.first_epoch <= last]
+    return table
+
+
+def _stacked(starts: Sequence[Arrays]) -> Arrays:
+    """Arrays (…) of each of n as arrays (n, …)."""
+    if all(start is starts[0] for start in starts):
+        return [np.broadcast_to(array, (len(starts), *np.shape(array))) for array in starts[0]]
+    return [np.stack(arrays) for arrays in zip(*starts, strict=True)]
+
+
+def _next_order(orders: Sequence[np.random.RandomState | None], rows: int) -> np.ndarray:
+    """(rows,) for one generator, (n, rows) for several; None keeps the rows as they are."""
+    drawn = [np.arange(rows) if order is None else order.permutation(rows) for order in orders]
+    return (drawn[0] if len(drawn) == 1 else np.stack(drawn)).astype(np.int32)
+
+
+def _skip(orders: Sequence[np.random.RandomState | None], rows: int, epochs: int) -> None:
+    for _ in range(epochs):
+        _next_order(orders, rows)
+
+
+def _workers() -> list[Any]:
+    """A device for each thread. On the CPU all share one, which runs as many programs at once as there are cores."""
+    if jax.default_backend() != "cpu":
+        return list(jax.local_devices())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [None] * cores
+
+
+def _free_memory() -> int:
+    """Bytes that a program may still take on the machine, or on an accelerator."""
+    if jax.default_backend() != "cpu":
+        stats = jax.local_devices()[0].memory_stats() or {}
+        if "bytes_limit" in stats:
+            return (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) * len(jax.local_devices())
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):  # not Linux
+        return _UNKNOWN_MEMORY
+    with contextlib.suppress(OSError, ValueError):  # of a container; "max" where there is no limit
+        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return free
+
+
+def _bytes(data: Any) -> int:
+    return sum(array.nbytes for array in jax.tree.leaves(data))

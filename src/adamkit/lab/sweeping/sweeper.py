@@ -1,0 +1,638 @@
+"""Train one Keras model with many settings of hyperparameters, hundreds of them at once."""
+
+import contextlib
+import hashlib
+import json
+import math
+import random
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import keras
+import numpy as np
+import pandas as pd
+
+from adamkit.keras import Adam, internals
+from adamkit.keras.internals import build_for, learning_rate_of, without_scaler, without_tensorflow
+from adamkit.lab import disk, hyperparameters
+from adamkit.lab.disk import CHARTS, HISTORY, PARTS, SUMMARY
+from adamkit.lab.errors import InputError, listed, reason
+from adamkit.lab.sweeping import spaces
+from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer
+from adamkit.lab.training.population import flat
+from adamkit.lab.training.trainer import check_count, check_model, checked_data, ctrl_c_asks, loss_first
+
+if TYPE_CHECKING:
+    from adamkit.lab.insight.sensitivity import Sensitivity
+
+_SCHEDULE = hyperparameters.names(of="schedule")
+_PROGRAM = hyperparameters.names(changes_program=True)  # settings are grouped by these
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep is.
+
+    Attributes:
+        done: Runs that are finished: settings times seeds.
+        total: All runs.
+        seconds: Since the sweep began, or was taken up again.
+        summary: As `SweepResult.summary`, of what is finished.
+    """
+
+    done: int
+    total: int
+    seconds: float
+    summary: pd.DataFrame
+
+
+@dataclass
+class SweepResult:
+    """What a sweep gave.
+
+    Attributes:
+        history: One row a setting, seed and epoch: `setting` (its place in `settings`), `seed` (from 0), the
+            hyperparameters, `epoch` (from 1), `loss` and each metric over the epoch's batches, and the same on the
+            validation data with `val_` before the name. NaN or infinite where a run diverged.
+        settings: All settings.
+        objective: The column that is to be small; with a minus before its name, to be large.
+        epochs: Asked for.
+        seconds: The whole sweep.
+        interrupted: Whether Ctrl-C ended it; what was finished is in `history`.
+        folder: Where it is kept; None for a temporary folder, which lives as long as this object.
+    """
+
+    history: pd.DataFrame
+    settings: list[spaces.Setting]
+    objective: str
+    epochs: int
+    seconds: float
+    interrupted: bool
+    folder: Path | None
+    _model: keras.Model = field(repr=False)
+    _parts: "_Parts" = field(repr=False)
+    _dropped: frozenset[int] = field(default=frozenset(), repr=False)  # settings, by halving
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a finished setting.
+
+        Columns: `setting`, the hyperparameters, `mean` and `std` (the objective at the last epoch, over seeds; a
+        diverged seed makes the mean infinite), `diverged` (the share of seeds whose objective is not finite) and
+        `epochs` (the most that a seed has done).
+        """
+        return summarize(self.history, list(self.settings[0]), self.objective)
+
+    def best(self, k: int = 1) -> pd.DataFrame:
+        """The rows of `summary` of the k best settings, the best first, without those that `halving` dropped."""
+        summary = self.summary
+        return _ranked(summary.loc[~summary.setting.isin(self._dropped)]).head(k).reset_index(drop=True)
+
+    def model(self, setting: int, seed: int = 0) -> keras.Model:
+        """A trained model.
+
+        Args:
+            setting: Its place in `settings`.
+            seed: Which of its runs.
+
+        Returns:
+            A new model, compiled with the setting's optimizer. Where the model's class cannot be made again from its
+            configuration (a subclass without `get_config`), the model that was given, with these weights.
+
+        Raises:
+            ValueError: There is no such run, or it is not finished.
+        """
+        weights = self._parts.weights(Run(setting, seed))
+        if weights is None:
+            raise ValueError(
+                f"setting and seed must be of a finished run: settings 0 to {len(self.settings) - 1}. "
+                f"Received: setting={setting!r}, seed={seed!r}"
+            )
+        try:
+            model = _remade(self._model, None)
+        except Exception:  # whatever the user's class raises
+            model = self._model
+        for group, arrays in zip((model.trainable_variables, model.non_trainable_variables), weights, strict=True):
+            for variable, array in zip(group, arrays, strict=True):
+                variable.assign(array)
+        if model is not self._model:
+            options = internals.compile_arguments(self._model)  # as they were given to `compile`
+            model.compile(**options | {"optimizer": _optimizer_for(self._model.optimizer, self.settings[setting])})
+        return model
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write `history`."""
+        self.history.to_parquet(path, index=False)
+
+    def sensitivity(self) -> "Sensitivity":
+        """How much each hyperparameter matters: see `adamkit.lab.insight.sensitivity`."""
+        from adamkit.lab.insight import sensitivity
+
+        return sensitivity.sensitivity(self.summary, list(self.settings[0]), self.objective)
+
+    def charts(self, folder: str | Path) -> list[Path]:
+        """Write the charts as HTML (which needs no network), PNG and SVG: see `adamkit.lab.insight.charts`.
+
+        Returns:
+            The files.
+        """
+        from adamkit.lab.insight import charts
+
+        return charts.write(self.history, self.summary, self.sensitivity(), folder)
+
+
+def sweep(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    space: spaces.Space,
+    epochs: int,
+    batch_size: int = 32,
+    validation_data: tuple | None = None,
+    validation_split: float = 0.0,
+    seeds: int = 1,
+    objective: str | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    same_start: bool = True,
+    same_order: bool = True,
+    halving: int | None = None,
+    patience: int | None = None,
+    memory: int | None = None,
+    folder: str | Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> SweepResult:
+    """Train a compiled Keras model with every setting of a space, as compiled programs that train many at once.
+
+    Each setting gives what `lab.train` and, without shuffling, `model.fit` would give it, to float32 rounding,
+    whichever others it is trained beside. The model is left as it is. Needs Keras's JAX backend.
+
+    Args:
+        model: Compiled; its loss, metrics and optimizer are used. All of Adam's hyperparameters can be swept where that
+            is an `adamkit.keras.Adam`, the learning rate and its schedule with any of Keras's optimizers.
+        x: Inputs: an array (rows, …), or a list, tuple or dictionary of them. May be larger than memory
+            (`numpy.memmap`, float32): it is then streamed.
+        y: Targets, likewise.
+        space: What each hyperparameter may be: a mapping of names to values, whose every combination is trained, or a
+            list of settings: see `adamkit.lab.spaces`, whose `draw` makes random ones.
+        epochs: How often each run goes through the data, >= 1.
+        batch_size: Rows a step, unless it is in the space.
+        validation_data: `(x, y)` or `(x, y, sample_weight)`, evaluated after each epoch.
+        validation_split: The share of the rows, 0 <= share < 1, to validate on: the last ones.
+        seeds: Runs of each setting, with a start and an order of the rows of its own each. The first starts as the
+            model stands; for the others its initializers draw anew.
+        objective: The column of the history, at the last epoch, that is to be small; with a minus before its name, to
+            be large (`"-val_accuracy"`). Default: `"val_loss"` with validation data, else `"loss"`.
+        shuffle: Whether each epoch has a new order of the rows.
+        seed: Of that order, and of the starts.
+        same_start: Whether all settings start from the same weights, so that differences come from the setting; False:
+            each from its own.
+        same_order: Whether all settings see the rows in the same order; False: each in its own.
+        halving: Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943) by this factor, >= 2: after
+            `epochs / halving**k` epochs, for each k that leaves an epoch and a setting, only the best 1 / `halving` of
+            the settings go on. None: all go on to the end.
+        patience: A run ends after so many epochs without a smaller objective, and keeps its last one in the ranking of
+            settings. None: it goes on to the end.
+        memory: Bytes that the runs at work may take. Default: half of what is free.
+        folder: Where to keep the sweep: `history.parquet`, `summary.csv`, the charts, and what is needed to go on. If
+            it holds a part of this very sweep, that is not run again. None: a temporary one, without charts.
+        on_progress: Called in this thread whenever some runs are finished.
+
+    Returns:
+        The history of all runs, their summary and their models.
+
+    Raises:
+        TypeError: `model` is no Keras model, or an argument has the wrong type.
+        ValueError: An argument is out of range, a hyperparameter is unknown or not one of the model's optimizer, the
+            arrays differ in their number of rows, the model cannot be mapped, or one run does not fit into memory
+            (`InputError`, a ValueError, where the message is for users of the command line too).
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from adamkit import lab
+        >>> from adamkit.keras import Adam
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(optimizer=Adam(), loss="mse")
+        >>> x = np.random.default_rng(0).random((64, 2), "float32")
+        >>> result = lab.sweep(model, x, x.sum(axis=1), space={"learning_rate": "1e-4..1:log:9"}, epochs=30)
+        >>> bool(0.01 < result.best().learning_rate[0] < 1)
+        True
+    """
+    started = time.perf_counter()
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"sweep needs Keras on JAX (environment variable KERAS_BACKEND=jax). Received: Keras on "
+            f"{keras.backend.backend()}"
+        )
+    check_model(model)
+    settings = spaces.settings_of(space)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):
+        check_count(name, value)
+    for name, value, least in (("halving", halving, 2), ("patience", patience, 1), ("memory", memory, 1)):
+        if value is not None:
+            check_count(name, value, least)
+    data, validation = checked_data(x, y, validation_data, validation_split)
+    build_for(model, jax.tree.map(lambda rows: rows[:1], data))
+    _check_hyperparameters(model.optimizer, settings[0])
+    names = _columns(model, validation is not None)
+    objective = objective or ("val_loss" if validation is not None else "loss")
+    if objective.removeprefix("-") not in names:
+        raise InputError(f"objective must be one of {listed(names)}, or one with a minus. Received: {objective!r}")
+    options = {
+        "epochs": epochs, "batch_size": batch_size, "seeds": seeds, "objective": objective, "shuffle": shuffle,
+        "seed": seed, "same_start": same_start, "same_order": same_order, "halving": halving, "patience": patience,
+    }  # fmt: skip
+    parts = _Parts.open(folder, _fingerprint(model, data, validation, settings, options))
+    runner = _Sweep(model, data, validation, settings, options, memory, parts, on_progress, started)
+    with ctrl_c_asks(runner):
+        runner.run()
+    result = SweepResult(
+        parts.history(settings, names), settings, objective, epochs, time.perf_counter() - started,
+        runner.interrupted, None if folder is None else Path(folder), model, parts, frozenset(runner.dropped),
+    )  # fmt: skip
+    if folder is not None:
+        disk.replace(Path(folder) / HISTORY, result.to_parquet)
+        disk.replace(Path(folder) / SUMMARY, lambda path: result.summary.to_csv(path, index=False))
+        if len(result.history):
+            result.charts(Path(folder) / CHARTS)
+    return result
+
+
+def summarize(history: pd.DataFrame, hyperparameters: Sequence[str], objective: str) -> pd.DataFrame:
+    """`SweepResult.summary` of a history."""
+    sign, column = _signed(objective)
+    last = history.loc[history.groupby(["setting", "seed"], sort=True).epoch.idxmax()]
+    value = last[column] * sign
+    last = last.assign(value=value.where(np.isfinite(value), np.inf), diverged=~np.isfinite(value))
+    groups = last.groupby("setting", sort=True)
+    with np.errstate(invalid="ignore"):  # infinities
+        spread = groups.value.std(ddof=0)
+    columns = {name: groups[name].first() for name in hyperparameters}
+    columns |= {"mean": groups.value.mean(), "std": spread, "diverged": groups.diverged.mean()}
+    return pd.DataFrame(columns | {"epochs": groups.epoch.max()}).reset_index()
+
+
+def _ranked(summary: pd.DataFrame) -> pd.DataFrame:
+    """The best setting first; of equals the first."""
+    return summary.sort_values("mean", kind="stable")
+
+
+def _signed(objective: str) -> tuple[float, str]:
+    """The sign with which a column is to be small, and the column."""
+    return (-1.0, objective[1:]) if objective.startswith("-") else (1.0, objective)
+
+
+class _Sweep:
+    """A sweep at work: rung after rung of successive halving, group after group of equal programs, chunk by chunk."""
+
+    def __init__(self, model, data, validation, settings, options, memory, parts, on_progress, started):
+        self.model, self.data, self.validation = model, data, validation
+        self.settings, self.options, self.memory = settings, options, memory
+        self.parts, self.on_progress, self.started = parts, on_progress, started
+        self._starts: dict[int, tuple] = {}
+        self._so_far: dict[Run, tuple[float, int]] = {}  # each run's smallest objective, and the epochs since
+        self.dropped: set[int] = set()
+        self.interrupted = False
+
+    def run(self) -> None:
+        alive = list(range(len(self.settings)))
+        done = 0
+        rungs = self._rungs()
+        for rung, epochs in enumerate(rungs):
+            for key, group in self._groups(alive).items():
+                self._train_group(f"{rung}-{key}", key, group, done, epochs, keep_all=epochs < rungs[-1])
+                if self.interrupted:
+                    return
+            done = epochs
+            if epochs < rungs[-1]:
+                history = self.parts.history(self.settings, None)
+                history = history.loc[history.epoch <= epochs]  # where the sweep is taken up again, it may be longer
+                survivors = self._survivors(alive, history)
+                self.dropped |= set(alive) - set(survivors)
+                alive, self._so_far = survivors, self._waited(history)
+
+    def _rungs(self) -> list[int]:
+        """The epochs after which the worse settings are dropped, and the last one."""
+        epochs, factor = self.options["epochs"], self.options["halving"]
+        if factor is None:
+            return [epochs]
+        most = math.floor(math.log(len(self.settings), factor) + 1e-9)
+        return sorted({epochs // factor**k for k in range(most + 1) if epochs // factor**k >= 1})
+
+    def _survivors(self, alive: list[int], history: pd.DataFrame) -> list[int]:
+        """The best settings so far, in their order; the mean over seeds counts."""
+        summary = summarize(history, [], self.options["objective"])
+        keep = math.ceil(len(alive) / self.options["halving"])
+        return sorted(_ranked(summary.loc[summary.setting.isin(alive)]).setting.head(keep).tolist())
+
+    def _waited(self, history: pd.DataFrame) -> dict[Run, tuple[float, int]]:
+        sign, column = _signed(self.options["objective"])
+        found = {}
+        runs: Any = history.groupby(["setting", "seed"])[column]
+        for (setting, seed), values in runs:
+            values = np.append(np.inf, (sign * values).fillna(np.inf))  # before the first epoch nothing is reached
+            best = int(values.argmin())
+            found[Run(int(setting), int(seed))] = (values[best], len(values) - 1 - best)
+        return found
+
+    def _has_ended(self, run: Run) -> bool:
+        patience = self.options["patience"]
+        return patience is not None and self._so_far.get(run, (np.inf, 0))[1] >= patience
+
+    def _groups(self, alive: list[int]) -> dict[str, list[int]]:
+        """Settings by what their program depends on."""
+        groups: dict[tuple, list[int]] = {}
+        for setting in alive:
+            groups.setdefault(tuple(self.settings[setting].get(name) for name in _PROGRAM), []).append(setting)
+        order = sorted(groups, key=str)
+        return {str(place): groups[key] for place, key in enumerate(order)}
+
+    def _train_group(self, name: str, key: str, group: list[int], done: int, epochs: int, *, keep_all: bool) -> None:
+        setting = self.settings[group[0]]
+        with _optimizer(self.model, setting.get("amsgrad")):
+            trainer = self._trainer(setting)
+            of_seeds = [[Run(i, seed) for i in group] for seed in range(self.options["seeds"])]
+            runs = [[run for run in of_seed if not self._has_ended(run)] for of_seed in of_seeds]
+            size = self.parts.chunk_size(key)  # all rungs have one program
+            if size is None:
+                size = trainer.chunk_size(len(group))
+                self.parts.keep_chunk_size(key, size)
+            chunks = [
+                Chunk(f"{name}-{seed}-{begin // size:05d}", tuple(of_seed[begin : begin + size]), done, epochs)
+                for seed, of_seed in enumerate(runs)
+                for begin in range(0, len(of_seed), size)
+            ]
+            todo = (chunk for chunk in chunks if not self.parts.has(chunk.name))
+            with_states = ((chunk, self.parts.states(chunk.runs) if done else None) for chunk in todo)
+            for chunk, history, state in trainer.train(with_states, size):
+                self.parts.add(chunk, history, state if keep_all else _finished(state, self.model.optimizer))
+                self._report()
+
+    def _trainer(self, setting: spaces.Setting) -> Trainer:
+        options = self.options
+        batch_size = int(setting.get("batch_size", 0)) or options["batch_size"]
+        return Trainer(
+            self.model, self.data, self.validation, batch_size, self._hyperparameters(batch_size), self._start,
+            self._order, options["same_order"] or not options["shuffle"], lambda: self.interrupted,
+            _signed(options["objective"]), options["patience"], self._so_far, self.memory,
+        )  # fmt: skip
+
+    def _hyperparameters(self, batch_size: int) -> list[dict[str, float]]:
+        """What differs from member to member; a schedule is made complete."""
+        mapped = [{n: float(v) for n, v in setting.items() if n not in _PROGRAM} for setting in self.settings]
+        if mapped[0].keys() & set(_SCHEDULE):
+            rows = len(jax.tree.leaves(self.data)[0])
+            total = self.options["epochs"] * math.ceil(rows / batch_size)
+            rate = float(np.asarray(self.model.optimizer.learning_rate))
+            mapped = [{"learning_rate": rate, "total_steps": total} | one for one in mapped]
+        return mapped
+
+    def _start(self, run: Run) -> tuple:
+        number = run.seed if self.options["same_start"] else run.setting * self.options["seeds"] + run.seed
+        if number in self._starts:
+            return self._starts[number]
+        if number == 0:
+            made = self.model
+        else:
+            try:
+                made = _remade(self.model, self.options["seed"] + number)
+            except Exception as error:
+                raise InputError(
+                    "several starts need a model that can be made again from its configuration: "
+                    f"{type(self.model).__name__} must have get_config and from_config as Keras's guide to "
+                    f"serialization shows. Received: {reason(error)}"
+                ) from error
+        variables = (made.trainable_variables, made.non_trainable_variables)
+        start = tuple([np.array(v.value) for v in group] for group in variables)
+        if self.options["same_start"]:  # else they would be as many as settings
+            self._starts[number] = start
+        return start
+
+    def _order(self, run: Run) -> np.random.RandomState | None:
+        options = self.options
+        if not options["shuffle"]:
+            return None
+        if options["same_order"]:
+            return np.random.RandomState(options["seed"] + run.seed)  # as in `lab.train`
+        return np.random.RandomState([options["seed"], run.seed, run.setting])
+
+    def _report(self) -> None:
+        if self.on_progress is not None:
+            names = list(self.settings[0])
+            ends = self.parts.ends(self.settings)
+            summary = summarize(ends, names, self.options["objective"])
+            total = len(self.settings) * self.options["seeds"]
+            done = len(ends[["setting", "seed"]].drop_duplicates())
+            self.on_progress(Progress(done, total, time.perf_counter() - self.started, summary))
+
+
+def _finished(state: State, optimizer: Any) -> State:
+    """What `fit` leaves at its end: without moments, and with averaged weights where the optimizer keeps an average."""
+    own = without_scaler(optimizer)
+    if not own.use_ema:
+        return replace(state, optimizer=[])
+    places = {id(variable): place for place, variable in enumerate(optimizer.variables)}
+    averages = [state.optimizer[places[id(average)]] for average in internals.averages_of(own)]
+    return replace(state, trainable=averages, optimizer=[])
+
+
+class _Parts:
+    """What is finished of a sweep: for each chunk its history and its runs' state, each file whole or not there."""
+
+    def __init__(self, folder: Path, fingerprint: str):
+        self._folder = folder
+        self._fingerprint = fingerprint
+        self._histories: dict[str, pd.DataFrame] = {}
+        self._ends: list[pd.DataFrame] = []
+        self._places: dict[Run, tuple[str, int]] = {}  # the chunk and place of each run's latest state
+        self._sizes: dict[str, int] = {}
+
+    @classmethod
+    def open(cls, folder: str | Path | None, fingerprint: str) -> "_Parts":
+        """Those in a folder, if they are of this sweep."""
+        if folder is None:
+            parts = cls(Path(tempfile.mkdtemp(prefix="adamkit-sweep-")), fingerprint)
+            weakref.finalize(parts, shutil.rmtree, parts._folder, ignore_errors=True)
+            return parts
+        parts = cls(Path(folder) / PARTS, fingerprint)
+        parts._folder.mkdir(parents=True, exist_ok=True)
+        plan = parts._folder / "plan.json"
+        if plan.exists():
+            try:
+                record = json.loads(plan.read_text())
+                earlier, parts._sizes = record["fingerprint"], record["chunk_sizes"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{plan} must be the plan of a sweep, and is damaged: {reason(error)}") from error
+            if earlier != fingerprint:
+                raise InputError(
+                    f"folder must be new, or hold a part of this very sweep. Received: {str(folder)!r}, which holds "
+                    "one with other settings, options, data or weights"
+                )
+        for path in sorted(
+            parts._folder.glob("[0-9]*.parquet"), key=lambda path: [int(n) for n in path.stem.split("-")]
+        ):
+            parts._note(path.stem, pd.read_parquet(path))
+        return parts
+
+    def chunk_size(self, group: str) -> int | None:
+        return self._sizes.get(group)
+
+    def keep_chunk_size(self, group: str, size: int) -> None:
+        """A sweep that goes on uses the same, so that it gives the same bits."""
+        self._sizes[group] = size
+        record = {"fingerprint": self._fingerprint, "chunk_sizes": self._sizes}
+        disk.replace(self._folder / "plan.json", lambda path: path.write_text(json.dumps(record)))
+
+    def has(self, name: str) -> bool:
+        return name in self._histories
+
+    def add(self, chunk: Chunk, history: pd.DataFrame, state: State) -> None:
+        disk.replace(self._folder / f"{chunk.name}.npz", state.save)
+        # Last: a chunk whose history is there is finished.
+        disk.replace(self._folder / f"{chunk.name}.parquet", lambda path: history.to_parquet(path, index=False))
+        self._note(chunk.name, history)
+
+    def states(self, runs: Sequence[Run]) -> State:
+        """The states of some runs; of the chunks that they were in, one at a time is in memory."""
+        found: dict[Run, State] = {}
+        for name in dict.fromkeys(self._places[run][0] for run in runs):
+            state = State.load(self._folder / f"{name}.npz")
+            found |= {run: state.take([self._places[run][1]]) for run in runs if self._places[run][0] == name}
+        return State.joined(found[run] for run in runs)
+
+    def weights(self, run: Run) -> tuple | None:
+        if run not in self._places:
+            return None
+        state = self.states([run])
+        return tuple([array[0] for array in group] for group in (state.trainable, state.non_trainable))
+
+    def history(self, settings: Sequence[spaces.Setting], columns: Sequence[str] | None) -> pd.DataFrame:
+        """All rows, in the order of settings, seeds and epochs."""
+        if not self._histories:
+            dtypes = {"setting": int, "seed": int} | dict.fromkeys(settings[0], float) | {"epoch": int}
+            dtypes |= dict.fromkeys(columns or (), float)
+            return pd.DataFrame({name: np.empty(0, dtype) for name, dtype in dtypes.items()})
+        return _with_settings(self._histories.values(), settings)
+
+    def ends(self, settings: Sequence[spaces.Setting]) -> pd.DataFrame:
+        """Of `history` the last row of each run in each chunk."""
+        return _with_settings(self._ends, settings)
+
+    def _note(self, name: str, history: pd.DataFrame) -> None:
+        self._histories[name] = history
+        self._ends.append(history.drop_duplicates(["setting", "seed"], keep="last"))
+        runs = history[["setting", "seed"]].drop_duplicates().itertuples(index=False)
+        self._places |= {Run(int(i), int(seed)): (name, place) for place, (i, seed) in enumerate(runs)}
+
+
+def _with_settings(tables: Iterable[pd.DataFrame], settings: Sequence[spaces.Setting]) -> pd.DataFrame:
+    """The rows of some tables in the order of settings, seeds and epochs, with the hyperparameters."""
+    table = pd.concat(tables, ignore_index=True).sort_values(["setting", "seed", "epoch"], ignore_index=True)
+    for place, name in enumerate(settings[0]):
+        table.insert(2 + place, name, np.array([setting[name] for setting in settings])[table.setting])
+    return table
+
+
+def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
+    """InputError unless the model's optimizer has what is to be swept."""
+    optimizer = without_scaler(optimizer)
+    own = [name for name in setting if name not in (*_SCHEDULE, "batch_size")]
+    if own and not isinstance(optimizer, Adam):
+        raise InputError(
+            f"{own[0]} can be swept in a model that is compiled with adamkit.keras.Adam. Received: a model with "
+            f"{type(optimizer).__module__}.{type(optimizer).__name__}"
+        )
+    if setting.keys() & set(_SCHEDULE) and not isinstance(learning_rate_of(optimizer), keras.Variable):
+        raise InputError(
+            "learning_rate, warmup_steps and cosine_alpha can be swept where the optimizer's learning rate is a number."
+            f" Received: {type(learning_rate_of(optimizer)).__name__}"
+        )
+
+
+def _columns(model: keras.Model, validated: bool) -> list[str]:
+    """The names of loss and metrics in a history."""
+    names = loss_first(flat(model.get_metrics_result()))
+    return names + [f"val_{name}" for name in names if validated]
+
+
+@contextlib.contextmanager
+def _optimizer(model: keras.Model, amsgrad: Any) -> Iterator[None]:
+    """The model with its optimizer, or one that has AMSGrad on or off as asked."""
+    own = model.optimizer
+    if amsgrad is None or amsgrad == without_scaler(own).amsgrad:
+        yield
+        return
+    model.optimizer = _optimizer_for(own, {"amsgrad": amsgrad})
+    model.optimizer.build(model.trainable_variables)
+    try:
+        yield
+    finally:
+        model.optimizer = own
+
+
+def _optimizer_for(optimizer: Any, setting: spaces.Setting) -> Any:
+    """A new optimizer with the hyperparameters of a setting."""
+    config = optimizer.get_config()
+    if hasattr(optimizer, "inner_optimizer"):  # Keras's loss scaler
+        return type(optimizer)(**config | {"inner_optimizer": _optimizer_for(optimizer.inner_optimizer, setting)})
+    return type(optimizer).from_config(config | {name: value for name, value in setting.items() if name in config})
+
+
+def _remade(model: keras.Model, seed: int | None) -> keras.Model:
+    """The model made again from its configuration: with a seed, initial weights that this draws."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        if seed is not None:
+            random.seed(seed)  # Keras draws its seeds from here
+            np.random.seed(seed)
+        with without_tensorflow():
+            made = type(model).from_config(model.get_config())
+            if not made.built:
+                made.build_from_config(model.get_build_config())
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+    shapes, own = ([tuple(v.shape) for v in one.trainable_variables] for one in (made, model))
+    if shapes != own:
+        raise ValueError(f"made again it has weights of the shapes {listed(shapes)}, and has {listed(own)}")
+    return made
+
+
+def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, options: Any) -> str:
+    """Changes with everything that a sweep's numbers depend on, but for the machine."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([settings, options], sort_keys=True).encode())
+    optimizer, objective = model.optimizer, internals.compile_arguments(model)
+    optimizers = {id(one): one for one in (optimizer, without_scaler(optimizer))}
+    parts = [*optimizers.values(), *internals.flat_layers(model), *keras.tree.flatten(objective["loss"])]
+    with without_tensorflow():
+        described = [objective.get("loss_weights"), *(_described(part) for part in parts)]
+    digest.update(json.dumps(described, sort_keys=True, default=lambda value: type(value).__name__).encode())
+    weights = [v.value for v in (*model.trainable_variables, *model.non_trainable_variables)]
+    for array in jax.tree.leaves([data, validation, weights]):
+        array = np.asarray(array)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        step = max(1, len(array) // _ROWS_LOOKED_AT) if array.ndim else 1
+        digest.update(np.ascontiguousarray(array[::step] if array.ndim else array).tobytes())
+    return digest.hexdigest()
+
+
+def _described(part: Any) -> list[Any]:
+    """The kind and the configuration of a part of a model, without the names that Keras numbers."""
+    kind = part if isinstance(part, str) else getattr(part, "__qualname__", type(part).__qualname__)
+    config = {}
+    if isinstance(part, (keras.Optimizer, keras.Loss, keras.Layer)) and not internals.has_layers(part):
+        with contextlib.suppress(Exception):  # whatever the user's class raises
+            config = part.get_config()
+    return [kind, {name: value for name, value in config.items() if name not in ("name", "inner_optimizer")}]
+
+
+_ROWS_LOOKED_AT = 10_000  # of each array: data may be larger than memory

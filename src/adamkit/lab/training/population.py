@@ -1,0 +1,309 @@
+"""Many runs of one Keras model, trained side by side as one compiled program on JAX.
+
+A population has n members. Every array of theirs has a leading axis of n: weights, moments, the state of random seeds
+and of layers, and hyperparameters. What one member does with one batch is Keras's own `train_step`, a pure function on
+the JAX backend; here it is mapped over the members (`jax.vmap`) and run over the batches of an epoch (`jax.lax.scan`).
+No member's numbers depend on another's, but for rounding: matrix products of several may be added up in another order.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from adamkit import rule
+from adamkit.keras import Adam
+from adamkit.keras.internals import compiled_parts, learning_rate_of, step_count_of, without_scaler
+from adamkit.lab import hyperparameters
+from adamkit.lab.training.windows import as_matrix_products
+
+Data = tuple[Any, Any, Any]  # x, y, sample weights: arrays (rows, …) or nested structures of them; None where absent
+Logs = dict[str, jax.Array]  # metric name: (n,) float32
+
+_ATTRIBUTES = hyperparameters.names(of="adam", changes_program=False)  # Adam keeps them in no variable
+_SCHEDULE = (*hyperparameters.names(of="schedule"), "total_steps")
+
+
+class Members(NamedTuple):
+    """The state of n runs, in the order of the model's variables; each array (n, …)."""
+
+    trainable: list[jax.Array]
+    non_trainable: list[jax.Array]
+    optimizer: list[jax.Array]  # step count, learning rate, moments
+    hyperparameters: dict[str, Any]  # Adam's, and those of a learning-rate schedule; each (n,) float32
+
+
+def members_of(model: keras.Model, n: int = 1) -> Members:
+    """A population whose members all start as the model, compiled and built, stands."""
+    members = Members(
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],
+        [v.value for v in model.optimizer.variables],
+        jax.tree.map(np.float32, _hyperparameters(_adam(model.optimizer))),
+    )
+    # Through NumPy: on the host a copy is cheaper than the compilation of small programs.
+    repeated = jax.tree.map(lambda value: np.broadcast_to(value, (n, *np.shape(value))), jax.device_get(members))
+    return jax.device_put(repeated)
+
+
+def in_float32(name: str, values: np.ndarray) -> Any:
+    """(n,) numbers of one hyperparameter as `Members.hyperparameters` has them: a β in its three forms."""
+    if not name.startswith("beta"):
+        return np.asarray(values, np.float32)
+    decays = zip(*(rule.Decay.of(float(value)) for value in values), strict=True)
+    return rule.Decay(*(np.array(numbers, np.float32) for numbers in decays))
+
+
+def scheduled(step: Any, hyperparameters: Mapping[str, Any]) -> Any:
+    """The learning rate of a step, counted from 0, as `keras.optimizers.schedules.CosineDecay` has it.
+
+    It rises from 0 over `warmup_steps` to `learning_rate`, and falls over the rest of `total_steps`, along half a
+    cosine, to `cosine_alpha` of it (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, with one period).
+    """
+    factor: Any = 1.0
+    rise = hyperparameters.get("warmup_steps", 0.0)
+    if "cosine_alpha" in hyperparameters:
+        alpha = hyperparameters["cosine_alpha"]
+        share = jnp.clip((step - rise) / jnp.maximum(hyperparameters["total_steps"] - rise, 1.0), 0.0, 1.0)
+        factor = alpha + (1 - alpha) * (1 + jnp.cos(jnp.pi * share)) / 2
+    if "warmup_steps" in hyperparameters:
+        factor = jnp.where(step < rise, step / jnp.maximum(rise, 1.0), factor)
+    return hyperparameters["learning_rate"] * factor
+
+
+def write_back(members: Members, index: int, model: keras.Model) -> None:
+    """Give the model and its optimizer the state of one member."""
+    variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+    for group, arrays in zip(variables, members[:3], strict=True):
+        for variable, array in zip(group, arrays, strict=True):
+            variable.assign(np.asarray(array)[index])
+
+
+class Program:
+    """The compiled functions of one compiled model. They depend on its structure, loss and metrics, not its weights."""
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+        self._key = _structure(model)
+        model.reset_metrics()
+        self._metrics_at_start = [np.asarray(v.value) for v in model.metrics_variables]
+        # The last, smaller batch is a program of its own: it runs once an epoch, so it is compiled fast.
+        self._train_full = jax.jit(self._train_batches, donate_argnames="state")
+        self._train_last = jax.jit(self._train_batches, donate_argnames="state", compiler_options=_fast_compilation())
+        self._test = jax.jit(self._test_epoch, static_argnames="batch_size", compiler_options=_fast_compilation())
+        self._compiling = threading.Lock()
+        self._compiled: set[Any] = set()
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "Program":
+        """The model's program; kept with the model, so that further runs compile nothing."""
+        program = getattr(model, "_adamkit_program", None)
+        if program is None or program._key != _structure(model):
+            program = model._adamkit_program = cls(model)
+        return program
+
+    def train_epoch(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> tuple[Members, Logs]:
+        """One epoch of every member.
+
+        Args:
+            members: The state at its start; its memory is taken for the result.
+            data: Rows on the device; shared by all members.
+            order: (rows,) int32, the order in which the rows are used, or (n, rows), each member's own.
+            batch_size: Rows a step; the last step has what is left.
+
+        Returns:
+            The state at its end, and the loss and metrics over the epoch.
+        """
+        state, logs = self._train(self._state(members), members.hyperparameters, data, order, batch_size)
+        return _after(members, state), logs
+
+    def train_streamed(
+        self, members: Members, parts: Iterable[tuple[Data, np.ndarray]], batch_size: int
+    ) -> tuple[Members, Logs]:
+        """`train_epoch` on data in parts, each with an order of its own; all but the last of whole batches."""
+        state, logs = self._state(members), {}
+        for data, order in parts:
+            state, logs = self._train(state, members.hyperparameters, data, order, batch_size)
+        return _after(members, state), logs
+
+    def evaluate(self, members: Members, data: Data, batch_size: int) -> Logs:
+        """Loss and metrics of every member on `data`."""
+        return self._call("test", self._test, members, data, batch_size=batch_size)
+
+    def bytes_for(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> int:
+        """Bytes that an epoch needs on the device beside the data, as XLA plans it; this compiles the program."""
+        batches = _batches(order, batch_size) if order.shape[-1] >= batch_size else order[None]
+        lowered = self._train_full.lower(self._state(members), members.hyperparameters, data, batches)
+        plan: Any = lowered.compile().memory_analysis()
+        state = sum(array.nbytes for array in jax.tree.leaves(members))
+        return state + plan.temp_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+
+    def _state(self, members: Members) -> tuple:
+        return (*members[:3], self._metrics(len(members.optimizer[0])))
+
+    def _train(self, state: tuple, hyperparameters: dict, data: Data, order: np.ndarray, batch_size: int) -> Any:
+        rows = order.shape[-1]
+        full = rows // batch_size * batch_size
+        logs = {}
+        if full:
+            batches = _batches(order, batch_size)
+            state, logs = self._call("full", self._train_full, state, hyperparameters, data, batches)
+        if full < rows:
+            state, logs = self._call("last", self._train_last, state, hyperparameters, data, order[None, ..., full:])
+        return state, logs
+
+    def _call(self, name: str, function: Callable, *args: Any, **static: Any) -> Any:
+        """Call a compiled function; several threads may do so, and only the first of them compiles it."""
+        key = (name, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args)), *static.values())
+        if key in self._compiled:
+            return function(*args, **static)
+        with self._compiling:
+            result = function(*args, **static)
+            self._compiled.add(key)
+            return result
+
+    def _train_batches(self, state: tuple, hyperparameters: dict, data: Data, batches: jax.Array) -> tuple[tuple, Logs]:
+        adam = _adam(self._model.optimizer)
+
+        def step(state, indices):
+            batch = jax.tree.map(lambda rows: rows[indices], data)
+            batch_axis = None if indices.ndim == 1 else 0
+            return jax.vmap(member_step, in_axes=(0, 0, batch_axis))(state, hyperparameters, batch)
+
+        def member_step(state, hyperparameters, batch):
+            if "learning_rate" in hyperparameters:
+                step_count, rate = _places(self._model.optimizer)
+                now = scheduled(state[2][step_count].astype("float32"), hyperparameters)
+                state[2][rate] = now.astype(state[2][rate].dtype)
+            own = {name: value for name, value in hyperparameters.items() if name not in _SCHEDULE}
+            with _given(adam, own), as_matrix_products():
+                logs, state = self._model.train_step(state, batch)
+            return tuple(map(list, state)), self._own_logs(logs)
+
+        state, logs = _scan(step, state, batches)
+        return state, self._logs(state[3], logs)
+
+    def _test_epoch(self, members: Members, data: Data, batch_size: int) -> Logs:
+        def step(metrics, indices):
+            batch = jax.tree.map(lambda rows: rows[indices], data)
+            return jax.vmap(member_step, in_axes=(0, 0, 0, None))(
+                metrics, members.trainable, members.non_trainable, batch
+            )
+
+        def member_step(metrics, trainable, non_trainable, batch):
+            with as_matrix_products():
+                logs, (_, _, metrics) = self._model.test_step((trainable, non_trainable, metrics), batch)
+            return list(metrics), self._own_logs(logs)
+
+        rows = jax.tree.leaves(data)[0].shape[0]
+        order = jnp.arange(rows, dtype="int32")
+        full = rows // batch_size * batch_size
+        metrics, logs = self._metrics(len(members.optimizer[0])), {}
+        if full:
+            metrics, logs = _scan(step, metrics, order[:full].reshape(-1, batch_size))
+        if full < rows:
+            metrics, logs = _scan(step, metrics, order[None, full:])
+        return self._logs(metrics, logs)
+
+    def _metrics(self, n: int) -> list[Any]:
+        return [np.broadcast_to(value, (n, *value.shape)) for value in self._metrics_at_start]
+
+    def _own_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """What a `train_step` that the user wrote reports and no metric holds; Keras shows the last batch's."""
+        return {} if set(logs) == set(self._model.get_metrics_result()) else dict(logs)
+
+    def _logs(self, metrics: list[jax.Array], last_batch: Logs) -> Logs:
+        def result(values):
+            with keras.StatelessScope(state_mapping=zip(self._model.metrics_variables, values, strict=True)):
+                return self._model.get_metrics_result()
+
+        return last_batch or flat(jax.vmap(result)(metrics))
+
+
+def _after(members: Members, state: tuple) -> Members:
+    return members._replace(trainable=state[0], non_trainable=state[1], optimizer=state[2])
+
+
+def _batches(order: np.ndarray, batch_size: int) -> np.ndarray:
+    """Whole batches of (rows,) or (n, rows) as (batches, batch_size) or (batches, n, batch_size)."""
+    full = order.shape[-1] // batch_size * batch_size
+    return np.moveaxis(order[..., :full].reshape(*order.shape[:-1], -1, batch_size), -2, 0)
+
+
+def _scan(step: Callable, state: Any, batches: jax.Array) -> tuple[Any, Any]:
+    """`step` over `batches`, one or more; also what it returned for the last."""
+    if len(batches) == 1:
+        return step(state, batches[0])
+    state, outputs = jax.lax.scan(step, state, batches)
+    return state, jax.tree.map(lambda values: values[-1], outputs)
+
+
+@functools.cache
+def _fast_compilation() -> dict[str, Any]:
+    """Options that halve the time to compile on the CPU, for programs whose own time does not count."""
+    if jax.default_backend() != "cpu":
+        return {}
+    options = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0, compiler_options=options)()
+    except jax.errors.JaxRuntimeError:  # another release of XLA, without one of them
+        return {}
+    return options
+
+
+def flat(logs: dict[str, Any]) -> Logs:
+    """Metrics that report several numbers do so as a dictionary of their own."""
+    named = {}
+    for name, value in logs.items():
+        named.update(flat(value) if isinstance(value, dict) else {name: value})
+    return named
+
+
+def _structure(model: keras.Model) -> tuple:
+    """Changes when the compiled functions no longer fit: after `compile`, or when layers are frozen or added."""
+    return (
+        model.optimizer,
+        *compiled_parts(model),
+        tuple(id(v) for v in model.trainable_variables),
+        tuple(id(v) for v in model.non_trainable_variables),
+    )
+
+
+def _adam(optimizer: Any) -> Adam | None:
+    """The optimizer whose hyperparameters can differ from member to member: Adam, also inside a loss scaler."""
+    optimizer = without_scaler(optimizer)
+    return optimizer if isinstance(optimizer, Adam) else None
+
+
+def _places(optimizer: Any) -> tuple[int, int]:
+    """Of step count and learning rate among the optimizer's variables; a loss scaler has its own before them."""
+    variables = [id(variable) for variable in optimizer.variables]
+    return variables.index(id(step_count_of(optimizer))), variables.index(id(learning_rate_of(optimizer)))
+
+
+def _hyperparameters(adam: Adam | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in _ATTRIBUTES if adam is not None else ():
+        value = getattr(adam, name)
+        if value is not None:
+            values[name] = rule.Decay.of(value) if name.startswith("beta") else value
+    return values
+
+
+@contextlib.contextmanager
+def _given(adam: Adam | None, hyperparameters: dict[str, Any]) -> Iterator[None]:
+    """Adam with traced numbers for its hyperparameters, while its step is traced."""
+    own = {name: getattr(adam, name) for name in hyperparameters}
+    try:
+        for name, value in hyperparameters.items():
+            object.__setattr__(adam, name, value)  # not through Keras, which would track the tracers
+        yield
+    finally:
+        for name, value in own.items():
+            object.__setattr__(adam, name, value)

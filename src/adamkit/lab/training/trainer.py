@@ -1,0 +1,310 @@
+"""Train one Keras model and keep what each epoch showed."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import pandas as pd
+
+from adamkit.lab.errors import InputError
+
+Epoch = dict[str, float]  # one row of a history
+
+
+@dataclass
+class TrainResult:
+    """What a training run gave.
+
+    Attributes:
+        history: One row an epoch: `epoch` (from 1), `loss` and each metric over the epoch's batches, the same on the
+            validation data with `val_` before the name, and `seconds` since the figures of the epoch before were there
+            (the first includes compilation).
+        model: The trained model, the one that was given.
+        seconds: The whole run.
+        interrupted: Whether Ctrl-C ended it before the last epoch.
+    """
+
+    history: pd.DataFrame
+    model: keras.Model
+    seconds: float
+    interrupted: bool
+
+
+@dataclass
+class _Run:
+    """The epochs so far, and whether to stop after the one in progress."""
+
+    epochs: int
+    on_epoch: Callable[[Epoch], None]
+    rows: list[Epoch] = field(default_factory=list)
+    interrupted: bool = False
+    started: float = field(default_factory=time.perf_counter)
+    lap: float = field(default_factory=time.perf_counter)
+
+    def record(self, logs: Mapping[str, Any], validation_logs: Mapping[str, Any]) -> None:
+        now = time.perf_counter()
+        row: Epoch = {"epoch": len(self.rows) + 1}
+        for prefix, part in (("", logs), ("val_", validation_logs)):
+            row |= {prefix + name: float(part[name]) for name in loss_first(part)}
+        row["seconds"] = now - self.lap
+        self.lap = now
+        self.rows.append(row)
+        self.on_epoch(row)
+
+
+def train(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    epochs: int,
+    batch_size: int = 32,
+    validation_data: tuple | None = None,
+    validation_split: float = 0.0,
+    shuffle: bool = True,
+    seed: int = 0,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> TrainResult:
+    """Train a compiled Keras model, as `model.fit` does, and keep what each epoch showed.
+
+    On the JAX backend an epoch is one compiled program (`adamkit.lab.training.population`); without shuffling the
+    result is that of `model.fit` to float32 rounding. On the TensorFlow and PyTorch backends it is `model.fit`. A
+    custom `train_step` is used as it is. Ctrl-C ends the run after the epoch in progress, with everything so far kept; a second Ctrl-C
+    ends it at once.
+
+    Args:
+        model: A compiled model: its optimizer, loss and metrics are used, and its weights trained in place.
+        x: Inputs: an array (rows, …), or a list, tuple or dictionary of them for a model with several inputs.
+        y: Targets, likewise.
+        epochs: How often to go through the data, >= 1.
+        batch_size: Rows a step, >= 1; the last step of an epoch has what is left. Defaults to 32.
+        validation_data: `(x, y)` or `(x, y, sample_weight)`, evaluated after each epoch.
+        validation_split: The share of the rows, 0 <= share < 1, to validate on instead of training on them: the last
+            ones, as Keras does. Defaults to 0.
+        shuffle: Whether to draw a new order of the rows for each epoch. Defaults to True.
+        seed: Of that order. Initial weights and dropout have their own seeds, set where the model is made
+            (`keras.utils.set_random_seed`). Defaults to 0.
+        class_weight: The weight of the loss of each class (label: weight; others 1). Not with `sample_weight`.
+        sample_weight: (rows,) the weight of the loss of each row; or as many as there are outputs.
+        on_epoch: Called after each epoch with its row of the history.
+
+    Returns:
+        The history and the trained model.
+
+    Raises:
+        TypeError: `model` is no Keras model.
+        ValueError: It is not compiled, an argument is out of range, or the arrays differ in their number of rows.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from adamkit import lab
+        >>> from adamkit.keras import Adam
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(optimizer=Adam(learning_rate=0.1), loss="mse")
+        >>> x = np.random.default_rng(0).random((64, 2), "float32")
+        >>> result = lab.train(model, x, x.sum(axis=1), epochs=60)
+        >>> bool(result.history.loss.iloc[-1] < 0.01)
+        True
+    """
+    check_model(model)
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    data, validation = checked_data(x, y, validation_data, validation_split, class_weight, sample_weight)
+    run = _Run(epochs, on_epoch or (lambda row: None))
+    fit = _train_compiled if keras.backend.backend() == "jax" else _train_with_fit
+    with ctrl_c_asks(run):
+        fit(model, data, validation, run, batch_size, shuffle, seed)
+    return TrainResult(pd.DataFrame(run.rows), model, time.perf_counter() - run.started, run.interrupted)
+
+
+def check_model(model: Any) -> None:
+    """TypeError or ValueError unless `model` is a compiled Keras model."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a compiled keras.Model. Received: {type(model).__name__}")
+    if not model.compiled or model.optimizer is None:
+        raise ValueError("model must be compiled with an optimizer and a loss. Received: a model without; call compile")
+
+
+def checked_data(
+    x: Any,
+    y: Any,
+    validation_data: tuple | None,
+    validation_split: float,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+) -> tuple[Any, Any]:
+    """The rows to train on and those to validate on (or None), each as (x, y, sample weights); see `train`."""
+    if not 0 <= validation_split < 1:
+        raise ValueError(f"validation_split must be >= 0 and < 1. Received: validation_split={validation_split!r}")
+    if class_weight is not None and sample_weight is not None:
+        raise ValueError("class_weight and sample_weight cannot both be given")
+    data = _arrays("training data", (x, y, sample_weight))
+    if class_weight is not None:
+        data = (data[0], data[1], _weights_of(data[1], class_weight))
+    data = _weight_each_output(data)
+    if validation_data is not None:
+        if len(validation_data) not in (2, 3):
+            raise ValueError(
+                f"validation_data must be (x, y) or (x, y, sample_weight). Received: {len(validation_data)}"
+            )
+        return data, _weight_each_output(_arrays("validation_data", (*validation_data, None)[:3]))
+    return _split(data, validation_split) if validation_split else (data, None)
+
+
+def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> None:
+    """One compiled program an epoch: the population of one member."""
+    import jax
+
+    from adamkit.keras.internals import build_for
+    from adamkit.lab.training.population import Program, members_of, write_back
+
+    build_for(model, jax.tree.map(lambda rows: rows[:1], data))
+    program = Program.of(model)
+    members = members_of(model)
+    rows = jax.tree.leaves(data)[0].shape[0]
+    order = np.arange(rows, dtype=np.int32)
+    orders = np.random.RandomState(seed)  # the generator that Keras shuffles with
+    data, validation = jax.device_put((data, validation))
+    pending = None
+
+    def record(logs):
+        run.record(*jax.tree.map(lambda value: value[0], jax.device_get(logs)))
+
+    try:
+        for _ in range(run.epochs):
+            if run.interrupted:
+                break
+            if shuffle:
+                order = orders.permutation(rows).astype(np.int32)
+            members, logs = program.train_epoch(members, data, order, batch_size)
+            validation_logs = {} if validation is None else program.evaluate(members, validation, batch_size)
+            # The device is at work on this epoch while the last one is shown.
+            if pending is not None:
+                record(pending)
+            pending = logs, validation_logs
+        if pending is not None:
+            record(pending)
+    finally:
+        write_back(members, 0, model)
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+
+
+def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> None:
+    """`model.fit`, on the backends whose training step is no pure function."""
+    keras.utils.set_random_seed(seed)
+
+    class Record(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs = logs or {}
+            validation_logs = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
+            run.record({k: v for k, v in logs.items() if not k.startswith("val_")}, validation_logs)
+            model.stop_training = run.interrupted
+
+    x, y, sample_weight = data
+    model.fit(
+        x,
+        y,
+        sample_weight=sample_weight,
+        validation_data=validation,
+        epochs=run.epochs,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        callbacks=[Record()],
+        verbose=0,
+    )
+
+
+class Interruptible(Protocol):
+    """Something that looks, now and then, whether it was asked to stop."""
+
+    interrupted: bool
+
+
+@contextlib.contextmanager
+def ctrl_c_asks(run: Interruptible) -> Iterator[None]:
+    """The first Ctrl-C only asks to stop, so that nothing is left half done; a second one is Python's own."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+
+    def ask(signum, frame):
+        run.interrupted = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _arrays(name: str, data: Any) -> Any:
+    """The data as NumPy arrays of equal length; other floats than `floatx` become `floatx`, as in Keras."""
+
+    def array(values: Any) -> np.ndarray | None:
+        if values is None:
+            return None
+        values = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else keras.ops.convert_to_numpy(values))
+        if values.ndim == 0 or values.dtype == object:
+            raise ValueError(f"{name} must be arrays of numbers (rows, …). Received: {values.dtype} {values.shape}")
+        is_float = "float" in values.dtype.name
+        return values.astype(keras.backend.floatx(), copy=False) if is_float else values
+
+    data = keras.tree.map_structure(array, data)
+    lengths = {len(values) for values in keras.tree.flatten(data) if values is not None}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"{name} must have the same number of rows, at least 1, in every array. Received: {lengths}")
+    return data
+
+
+def _split(data: Any, share: float) -> tuple[Any, Any]:
+    """The first rows and the last ones; the numbers as in Keras."""
+    rows = len(next(values for values in keras.tree.flatten(data) if values is not None))
+    first = int(rows * (1.0 - share))
+    if first == 0 or first == rows:
+        raise ValueError(
+            f"validation_split={share!r} leaves {first} of {rows} rows to train on and {rows - first} to validate on"
+        )
+    take = keras.tree.map_structure
+    return (
+        take(lambda values: None if values is None else values[:first], data),
+        take(lambda values: None if values is None else values[first:], data),
+    )
+
+
+def _weights_of(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
+    """The weight of each row by its label: a number, or the position of the largest of several."""
+    if keras.tree.is_nested(y):
+        raise ValueError("class_weight must be None for a model with several outputs")
+    labels = y if y.ndim == 1 else y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
+    return np.array([class_weight.get(int(label), 1.0) for label in np.round(labels)], keras.backend.floatx())
+
+
+def _weight_each_output(data: Any) -> Any:
+    """One array of weights counts for each of several outputs."""
+    x, y, weights = data
+    if weights is not None and keras.tree.is_nested(y) and not keras.tree.is_nested(weights):
+        weights = keras.tree.map_structure(lambda _: weights, y)
+    return x, y, weights
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """TypeError or InputError unless `value` is a whole number >= `least`."""
+    accepted = f"{name} must be a whole number >= {least}. Received: {name}={value!r}"
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(accepted)
+    if value < least:
+        raise InputError(accepted)
+
+
+def loss_first(names: Iterable[str]) -> list[str]:
+    """The order of a history's columns: the loss, then the metrics by name."""
+    return sorted(names, key=lambda name: (name != "loss", name))
