@@ -77,8 +77,8 @@ def train(
 
     On the JAX backend an epoch is one compiled program (`adamkit.lab.training.population`); without shuffling the
     result is that of `model.fit` to float32 rounding. On the TensorFlow and PyTorch backends it is `model.fit`. A
-    custom `train_step` is used as it is. Ctrl-C ends the run after the epoch in progress, with everything so far kept; a second Ctrl-C
-    ends it at once.
+    custom `train_step` is used as it is. Ctrl-C ends the run after the epoch in progress, with everything so far kept;
+    a second Ctrl-C ends it at once.
 
     Args:
         model: A compiled model: its optimizer, loss and metrics are used, and its weights trained in place.
