@@ -96,8 +96,8 @@ def _save(prepared: "Prepared", result: "RangeResult", folder: "RunFolder", aske
     """`run.json`, the losses as Parquet and CSV, and the chart."""
     import numpy as np
 
-    from adamkit.lab.insight import charts
-    from adamkit.lab.sweeping import learning_rate_range as lab
+    from adamkit.lab.insight.charts.learning_rate_range import loss_by_learning_rate
+    from adamkit.lab.insight.charts.theme import save
 
     found = {"suggested": result.suggested, "smallest": result.smallest, "steepest": result.steepest}
     found = {name: value if value is not None and np.isfinite(value) else None for name, value in found.items()}
@@ -106,7 +106,8 @@ def _save(prepared: "Prepared", result: "RangeResult", folder: "RunFolder", aske
     folder.replace("history.csv", lambda path: result.history.to_csv(path, index=False))
     if np.isfinite(result.smallest):
         (folder.path / "charts").mkdir()
-        charts.save(lab.chart(result), folder.path / "charts", _CHART)
+        chart = loss_by_learning_rate(result.history, result.suggested, result.smallest)
+        save(chart, folder.path / "charts", _CHART)
     folder.write_history(result.history)  # last: the folder stays where this is there
 
 

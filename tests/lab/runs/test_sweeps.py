@@ -10,7 +10,7 @@ import pytest
 
 from adamkit.lab import runs
 from adamkit.lab.errors import InputError
-from adamkit.lab.insight import charts
+from adamkit.lab.insight.charts import sweep as charts
 from adamkit.lab.runs import Settings, sweeps
 from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.runs.sweeps import Plan

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from adamkit.keras import Adam
 from adamkit.lab import train
 from adamkit.lab.errors import InputError
-from adamkit.lab.insight.charts import save
-from adamkit.lab.sweeping.learning_rate_range import chart, learning_rate_range, smooth
+from adamkit.lab.insight.charts.learning_rate_range import loss_by_learning_rate
+from adamkit.lab.insight.charts.theme import save
+from adamkit.lab.sweeping.learning_rate_range import learning_rate_range, smooth
 
 ROWS = np.random.default_rng(0).random((96, 3)).astype("float32")
 TARGET = ROWS @ np.float32([1, -2, 3])
@@ -102,7 +103,7 @@ def test_smoothing_keeps_a_constant_and_stays_among_its_values(level, noise):
 
 
 def test_the_chart_is_written(result, tmp_path):
-    for path in save(chart(result), tmp_path, "range"):
+    for path in save(loss_by_learning_rate(result.history, result.suggested, result.smallest), tmp_path, "range"):
         assert path.stat().st_size > 1000
 
 

@@ -17,7 +17,7 @@ from keras import layers
 from adamkit import lab
 from adamkit.keras import Adam
 from adamkit.lab.errors import InputError
-from adamkit.lab.insight import charts
+from adamkit.lab.insight.charts import sweep as charts
 from adamkit.lab.sweeping import chunks, sweeper
 from adamkit.lab.training.population import Program
 from tests.lab.some_models import CASES, TABLE, compiled

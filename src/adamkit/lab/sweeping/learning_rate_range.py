@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import keras
@@ -23,9 +23,6 @@ from adamkit.keras.internals import build_for, learning_rate_of
 from adamkit.lab.errors import InputError
 from adamkit.lab.training.population import Program, members_of
 from adamkit.lab.training.trainer import check_count, check_model, checked_data
-
-if TYPE_CHECKING:
-    import altair as alt
 
 LOW, HIGH, STEPS = 1e-7, 10.0, 200
 SUGGESTED = 0.1  # of the rate at the smallest loss
@@ -142,36 +139,6 @@ def smooth(rates: np.ndarray, losses: np.ndarray) -> np.ndarray:
     weights = np.exp(-0.5 * ((position[:, None] - position) / _WIDTH) ** 2) * finite
     means = weights @ np.where(finite, losses, 0) / np.maximum(weights.sum(axis=1), np.finfo(float).tiny)
     return np.where(finite, means, np.nan)
-
-
-def chart(result: RangeResult) -> "alt.LayerChart":
-    """The loss over the learning rate, with the suggestion; see `adamkit.lab.insight.charts.save`."""
-    import altair as alt
-
-    from adamkit.lab.insight.charts import BLUE, GREEN, GREY, HEIGHT, WIDTH
-
-    history = result.history.loc[np.isfinite(result.history["loss"])]
-    before = history.loc[history["learning_rate"] <= result.smallest, "loss"]
-    low, high = float(np.min(history["loss"])), float(np.max(before))
-    scale = alt.Scale(domain=[low, high + 0.25 * (high - low)], clamp=True, nice=False)  # where it diverges it is cut
-    log = alt.Scale(type="log", nice=False)
-    ends = np.log10([history["learning_rate"].min(), history["learning_rate"].max()])
-    decades = alt.Axis(
-        values=[float(f"1e{k}") for k in range(math.ceil(ends[0]), math.floor(ends[1]) + 1)], format="~e"
-    )
-    x = alt.X("learning_rate:Q", title="learning rate (log scale)", scale=log, axis=decades)
-    base = alt.Chart(history).encode(x)
-    layers = [
-        base.mark_circle(color=GREY, opacity=0.5, size=22).encode(alt.Y("loss:Q", title="loss", scale=scale)),
-        base.mark_line(color=BLUE, strokeWidth=2.5).encode(alt.Y("smoothed:Q", scale=scale)),
-    ]
-    notes = ["Grey: the loss of each step's batch. Blue: smoothed"]
-    if result.suggested is not None:
-        rule_at = alt.Chart(pd.DataFrame({"learning_rate": [result.suggested]}))
-        layers.append(rule_at.mark_rule(color=GREEN, strokeWidth=2.5).encode(x))
-        notes.append(f"Green: suggested, {result.suggested:.2g}, a tenth of where the loss is smallest")
-    title = alt.TitleParams("loss while the learning rate rises", subtitle=notes, anchor="start", fontSize=16)
-    return alt.LayerChart(layer=layers, title=title, width=WIDTH, height=HEIGHT)
 
 
 def _check_rates(low: float, high: float) -> None:

@@ -143,7 +143,7 @@ class SweepResult:
         Returns:
             The files.
         """
-        from adamkit.lab.insight import charts
+        from adamkit.lab.insight.charts import sweep as charts
 
         return charts.write(self.history, self.summary, self.sensitivity(), folder)
 

@@ -1,8 +1,7 @@
-"""Charts of a sweep: pages that need no network, PNG and SVG.
+"""Charts of a sweep.
 
-Pure functions from a sweep's tables to Altair charts. `table` has one row a setting, seed and epoch; `summary` has one
-row a setting, with `mean` and `diverged`; see `adamkit.lab.sweep`. The colours are those of Okabe and Ito, which
-readers of all kinds of colour vision tell apart, and viridis.
+`table` has one row a setting, seed and epoch; `summary` has one row a setting, with `mean` and `diverged`; see
+`adamkit.lab.sweep`.
 """
 
 from collections.abc import Sequence
@@ -13,24 +12,41 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from adamkit.lab import disk
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
+from adamkit.lab.insight.charts.theme import (
+    BEST,
+    FAINT,
+    FORMATS,
+    FRAME,
+    GREEN,
+    OTHERS,
+    VERMILLION,
+    WIDTH,
+    Format,
+    column_of,
+    finished,
+    hyperparameter_axis,
+    save,
+    scale_type,
+    title_of,
+)
 from adamkit.lab.insight.sensitivity import Effect, Sensitivity, range_in_words, shown
 
-WIDTH, HEIGHT = 640, 380  # pixels of the plot; a chart with its axes and legend is about 800 wide
 MOST_MARKS = 1500  # settings in one layer; Altair takes 5000 rows in a chart
 MOST_CURVES = 500  # more cannot be told apart
-MOST_LABELS = 8  # values of a hyperparameter that an axis names one by one
 MOST_BARS = 12
-LOG_FROM = 10  # a largest objective so many times the smallest asks for a log scale
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-GREY, PALE = "#8C8C8C", "#BDBDBD"
 
 Chart = alt.Chart | alt.LayerChart
 Table = Any  # a pandas.DataFrame, whose columns no type checker follows
 
 
-def write(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity, folder: str | Path) -> list[Path]:
+def write(
+    table: pd.DataFrame,
+    summary: pd.DataFrame,
+    result: Sensitivity,
+    folder: str | Path,
+    formats: Sequence[Format] = FORMATS,
+) -> list[Path]:
     """Write all charts of a sweep.
 
     Args:
@@ -38,16 +54,17 @@ def write(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity, folde
         summary: Its summary.
         result: Its sensitivity.
         folder: Where; it is made if it is not there.
+        formats: Which of `"html"`, `"png"` and `"svg"`.
 
     Returns:
-        The files: for each chart of `charts_of` a page, a PNG and an SVG.
+        The files: each chart of `charts_of` in each format.
 
     Raises:
         OSError: The disk is full or fails.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     charts = charts_of(table, summary, result)
-    return [path for name, chart in charts.items() for path in save(chart, folder, name)]
+    return [path for name, chart in charts.items() for path in save(chart, folder, name, formats)]
 
 
 def charts_of(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) -> dict[str, Chart]:
@@ -92,7 +109,7 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     finite, diverged = _parted(settings)
     profile = pd.DataFrame(effect.profile, columns=["value", "mean", "share"])
     best: Table = finite.merge(profile, left_on=[name, "mean"], right_on=["value", "mean"]).drop_duplicates("value")
-    x = alt.X(**_axis(name, settings))
+    x = alt.X(**hyperparameter_axis(name, settings[name]))
     scale = alt.Scale(type=_scale_type(finite["objective"], result), zero=False, nice=False, padding=18)
     title = f"{_metric(result)} after {table['epoch'].max()} epochs"
     y = alt.Y("objective:Q", title=title, scale=scale)
@@ -101,7 +118,7 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     layers = _shade(effect, settings)
     notes = [("Shaded: " if layers else "") + range_in_words(_metric(result), effect)]
     if len(finite) > len(best):
-        others = alt.Chart(_thinned(finite)).mark_circle(color=GREY, opacity=0.5, size=26)
+        others = alt.Chart(_thinned(finite)).mark_circle(style=OTHERS, opacity=0.5, size=26)
         layers.append(others.encode(x, y, tooltip=tooltip))
         where = (
             "at each value"
@@ -110,11 +127,11 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
         )
         notes.append(f"Grey: every setting. Blue: the best {where}, whatever the others are there")
     if (best["low"] < best["high"]).any():
-        spread = alt.Chart(best).mark_rule(color=BLUE, strokeWidth=2.5, opacity=0.45)
+        spread = alt.Chart(best).mark_rule(style=BEST, strokeWidth=2.5, opacity=0.45)
         layers.append(spread.encode(x, alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")))
         notes.append(f"Bars: lowest to highest of {table['seed'].nunique()} seeds. Dots: their mean")
-    layers.append(alt.Chart(best).mark_line(color=BLUE).encode(x, y))
-    dots = alt.Chart(best).mark_circle(color=BLUE, opacity=1, size=42)
+    layers.append(alt.Chart(best).mark_line(style=BEST).encode(x, y))
+    dots = alt.Chart(best).mark_circle(style=BEST, opacity=1, size=42)
     layers.append(dots.encode(x, y, tooltip=tooltip))
     if len(diverged):
         layers.append(_crosses(diverged).encode(x, y=alt.value(7), tooltip=_varied(result)))
@@ -123,7 +140,7 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     early = np.count_nonzero(lengths < lengths.max())
     if early:
         notes.append(f"{early} settings were stopped early, and are shown as they were then")
-    return _finished(alt.layer(*layers), f"{_metric(result)} by {_title(name)}", notes)
+    return finished(alt.layer(*layers), f"{_metric(result)} by {title_of(name)}", notes)
 
 
 def heat_map(first: str, second: str, summary: pd.DataFrame, result: Sensitivity) -> alt.LayerChart:
@@ -147,32 +164,33 @@ def heat_map(first: str, second: str, summary: pd.DataFrame, result: Sensitivity
         notes.append("Each cell: its best setting, whatever the others are there")
     finite, diverged = _parted(settings)
 
-    y = _axis(second, settings, bands=is_grid)
+    y = hyperparameter_axis(second, settings[second], bands=is_grid)
     if is_grid:
         y["sort"] = "descending"  # bands run downwards unless they are told not to
-    place = alt.X(**_axis(first, settings, bands=is_grid)), alt.Y(**y)
+    place = alt.X(**hyperparameter_axis(first, settings[first], bands=is_grid)), alt.Y(**y)
     color = alt.Color(
         "objective:Q",
         title=_metric(result),
         scale=alt.Scale(
-            type=_scale_type(finite["objective"], result), scheme="viridis", reverse=_is_large_good(result)
+            type=_scale_type(finite["objective"], result),
+            scheme="viridis",
+            reverse=_is_large_good(result),
         ),
-        legend=alt.Legend(gradientLength=HEIGHT - 40),
     )
     tooltip = [*_varied(result), "objective"]
     marks, frame = alt.Chart(_thinned(finite)), alt.Chart(settings.loc[[best]])
     if is_grid:
-        marks, frame = marks.mark_rect(), frame.mark_rect(filled=False, stroke=VERMILLION, strokeWidth=3)
+        marks, frame = marks.mark_rect(), frame.mark_rect(filled=False, style=FRAME, strokeWidth=3)
     else:
         marks, frame = (
             marks.mark_circle(size=70, opacity=1),
-            frame.mark_point(size=200, stroke=VERMILLION, strokeWidth=3),
+            frame.mark_point(size=200, style=FRAME, strokeWidth=3),
         )
     layers = [marks.encode(*place, color=color, tooltip=tooltip), frame.encode(*place)]
     if len(diverged):
         layers.append(_crosses(diverged).encode(*place, tooltip=_varied(result)))
         notes.append(f"Crosses: {len(diverged)} of {len(settings)} {'cells' if is_grid else 'settings'} diverge")
-    return _finished(alt.layer(*layers), f"{_metric(result)} by {_title(first)} and {_title(second)}", notes)
+    return finished(alt.layer(*layers), f"{_metric(result)} by {title_of(first)} and {title_of(second)}", notes)
 
 
 def learning_curves(
@@ -201,7 +219,13 @@ def learning_curves(
 
     # One wild setting must not flatten all the others: what is worse than 98 % of all values is drawn at the edge.
     domain = means["objective"].quantile([0.02, 1] if _is_large_good(result) else [0, 0.98]).tolist()
-    scale = alt.Scale(type=_scale_type(pd.Series(domain), result), domain=domain, clamp=True, zero=False, nice=False)
+    scale = alt.Scale(
+        type=_scale_type(pd.Series(domain), result),
+        domain=domain,
+        clamp=True,
+        zero=False,
+        nice=False,
+    )
     x = alt.X(
         "epoch:Q", title="epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, format="d")
     )
@@ -213,12 +237,12 @@ def learning_curves(
     color = alt.Color(
         "best:N",
         title=f"the {len(ranked)} best settings",
-        scale=alt.Scale(domain=list(names.values()), range=[BLUE, ORANGE, GREEN, VERMILLION, PURPLE][: len(names)]),
+        scale=alt.Scale(domain=list(names.values())),
         legend=alt.Legend(orient="bottom", direction="vertical", columns=1, labelLimit=WIDTH, symbolStrokeWidth=3),
     )
     # Neither opacity nor clipping: they take ten times as long to draw.
     thin, thick = (
-        grey.mark_line(color=PALE, strokeWidth=0.8 if len(drawn) <= 100 else 0.4),
+        grey.mark_line(style=FAINT, strokeWidth=0.8 if len(drawn) <= 100 else 0.4),
         colored.mark_line(strokeWidth=2.5),
     )
     layers = [
@@ -228,13 +252,13 @@ def learning_curves(
     ends = means.groupby("setting").last()
     ends = ends[ends["epoch"] < table["epoch"].max()]
     if len(ends):  # dots, for those that end after the first epoch have no line
-        layers.insert(1, alt.Chart(ends).mark_circle(color=GREY, size=12, opacity=1).encode(x, y))
+        layers.insert(1, alt.Chart(ends).mark_circle(style=OTHERS, size=12, opacity=1).encode(x, y))
     how_many = f"all {len(settings)}" if len(drawn) == len(settings) else f"{len(drawn)} of {len(settings)}"
     seeds = len(table["seed"].unique())
     notes = [f"Grey: {how_many} settings" + (f", each the mean of {seeds} seeds" if seeds > 1 else "")]
     if len(ends):
         notes.append("A line ends in a dot where its setting was stopped early or diverged")
-    return _finished(alt.layer(*layers), f"{metric}, epoch by epoch", notes)
+    return finished(alt.layer(*layers), f"{metric}, epoch by epoch", notes)
 
 
 def importance(result: Sensitivity) -> alt.LayerChart:
@@ -254,7 +278,7 @@ def importance(result: Sensitivity) -> alt.LayerChart:
     color = alt.Color(
         "kind:N",
         title=None,
-        scale=alt.Scale(domain=[alone, together], range=[BLUE, ORANGE]),
+        scale=alt.Scale(domain=[alone, together]),
         legend=alt.Legend(orient="bottom", labelLimit=WIDTH),
     )
     base = alt.Chart(bars).encode(
@@ -269,28 +293,7 @@ def importance(result: Sensitivity) -> alt.LayerChart:
     labels = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("share:Q", format=".1%"))
     chart = alt.layer(base.mark_bar().encode(color=color), labels)
     notes = ["Functional ANOVA of the settings' ranks, by a random forest"]
-    return _finished(chart, f"How much of the differences in {_metric(result)} each explains", notes, alt.Step(28))
-
-
-def save(chart: Chart, folder: str | Path, name: str) -> list[Path]:
-    """Write a chart as a page that needs no network, as PNG and as SVG.
-
-    Args:
-        chart: The chart.
-        folder: Where; it must exist. Files of the same name are replaced, each whole or not at all.
-        name: The files' name without suffix.
-
-    Returns:
-        The paths of `name.html`, `name.png` (twice as many pixels as the chart has) and `name.svg`.
-
-    Raises:
-        OSError: The disk is full or fails.
-    """
-    options: dict[str, dict[str, Any]] = {"html": {"inline": True}, "png": {"scale_factor": 2}, "svg": {}}
-    files = [Path(folder) / f"{name}.{suffix}" for suffix in options]
-    for file, how in zip(files, options.values(), strict=True):
-        disk.replace(file, lambda path, how=how: chart.save(str(path), **how))
-    return files
+    return finished(chart, f"How much of the differences in {_metric(result)} each explains", notes, alt.Step(28))
 
 
 def _settings(table: Table | None, summary: Table, result: Sensitivity) -> Table:
@@ -309,7 +312,7 @@ def _settings(table: Table | None, summary: Table, result: Sensitivity) -> Table
         settings = settings.merge(last.groupby("setting").agg(low="min", high="max"), on="setting")
     for name in _varied(result):
         if HYPERPARAMETERS[name].is_decay:
-            settings[f"{name}_complement"] = 1 - settings[name]
+            settings[column_of(name)] = 1 - settings[name]
     return settings
 
 
@@ -318,74 +321,12 @@ def _parted(settings: Table) -> tuple[Table, Table]:
     return settings[~settings["diverges"]], settings[settings["diverges"]]
 
 
-def _axis(name: str, settings: Table, *, bands: bool = False) -> dict[str, Any]:
-    """What `alt.X` or `alt.Y` take for a hyperparameter: its column, scale, ticks and title."""
-    known = HYPERPARAMETERS[name]
-    values = np.unique(settings[name].to_numpy())
-    unit = [HYPERPARAMETERS[name].unit] if HYPERPARAMETERS[name].unit else []
-    title = _titled(name, unit)
-    few = values.tolist() if len(values) <= MOST_LABELS else None
-    if known.kind == "flag":
-        return {"field": name, "type": "ordinal", "title": title, "axis": alt.Axis(labelAngle=0)}
-    if bands:
-        every = -(-len(values) // MOST_LABELS)
-        labels = alt.Axis(values=values[::every].tolist(), labelAngle=0, formatType="number", format=_digits(name))
-        return {"field": name, "type": "ordinal", "title": title, "axis": labels}
-    if known.is_decay:
-        title = _titled(name, [f"log scale of 1 − {name}"])
-        complements = 1 - values
-        ticks = alt.Axis(
-            values=_decades(complements) if few is None else complements.tolist(),
-            labelExpr=f"format(1 - datum.value, '{_digits(name)}')",
-        )
-        scale = alt.Scale(type="log", reverse=True, nice=False, padding=12)
-        return {
-            "field": f"{name}_complement",
-            "type": "quantitative",
-            "title": title,
-            "scale": scale,
-            "axis": ticks,
-        }
-    scale, ticks = alt.Scale(zero=False, nice=False, padding=12), alt.Axis(values=few or alt.Undefined)
-    if _is_log(name, values):
-        title = _titled(name, [*unit, "log scale"])
-        positive = values[values > 0]
-        scale = alt.Scale(type="log", nice=False, padding=12)
-        if len(positive) < len(values):  # 0 is on no log scale
-            scale = alt.Scale(type="symlog", constant=float(positive[0]), nice=False, padding=12)
-        ticks = alt.Axis(values=few or [*values[values == 0].tolist(), *_decades(positive)], format="~g")
-    return {"field": name, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
-
-
-def _is_log(name: str, values: np.ndarray) -> bool:
-    wide = name == "batch_size" and values[-1] >= LOG_FROM * values[0]
-    return (HYPERPARAMETERS[name].scale == "log" or wide) and bool((values > 0).any())
-
-
-def _decades(values: np.ndarray) -> list[float]:
-    """The powers of ten among what positive values span, with 2 and 5 between them where there are few."""
-    low, high = values.min() * (1 - 1e-9), values.max() * (1 + 1e-9)
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    for steps in ((1,), (1, 2, 5)):
-        ticks = [
-            float(f"{step}e{power}") for power in powers for step in steps if low <= float(f"{step}e{power}") <= high
-        ]
-        if len(ticks) >= 3:
-            return ticks
-    return ticks
-
-
-def _digits(name: str) -> str:
-    """How d3 formats a value of a hyperparameter."""
-    return ".4~g" if HYPERPARAMETERS[name].is_decay else "~g" if HYPERPARAMETERS[name].kind == "integer" else ".2~g"
-
-
 def _shade(effect: Effect, settings: Table) -> list[alt.Chart]:
     """The good range, as a rectangle behind the rest; nothing for a flag."""
     known = HYPERPARAMETERS[effect.name]
     if known.kind == "flag":
         return []
-    x = _axis(effect.name, settings)
+    x = hyperparameter_axis(effect.name, settings[effect.name])
     low, high = (1 - end if known.is_decay else end for end in (effect.low, effect.high))
     band = alt.Chart(pd.DataFrame({x["field"]: [low], "end": [high]}))
     return [band.mark_rect(color=GREEN, opacity=0.16).encode(alt.X(**x), x2="end:Q")]
@@ -397,17 +338,7 @@ def _crosses(diverged: Table) -> alt.Chart:
 
 
 def _scale_type(values: Any, result: Sensitivity) -> Literal["log", "linear"]:
-    """Log for a loss that spans a factor of ten; an accuracy stays on its linear scale."""
-    low, high = values.min(), values.max()
-    return "log" if low > 0 and high >= LOG_FROM * low and not _is_large_good(result) else "linear"
-
-
-def _titled(name: str, remarks: Sequence[str]) -> str:
-    return f"{_title(name)} ({', '.join(remarks)})" if remarks else _title(name)
-
-
-def _title(name: str) -> str:
-    return HYPERPARAMETERS[name].title or name
+    return scale_type(values, is_large_good=_is_large_good(result))
 
 
 def _is_large_good(result: Sensitivity) -> bool:
@@ -436,13 +367,3 @@ def _thinned(settings: Table, most: int = MOST_MARKS) -> Table:
     """At most so many settings, from the best to the worst of them in even steps."""
     ranked = settings.sort_values("sort")
     return ranked if len(ranked) <= most else ranked.iloc[np.linspace(0, len(ranked) - 1, most).astype(int)]
-
-
-def _finished(chart: Any, title: str, notes: Sequence[str], height: int | alt.Step = HEIGHT) -> alt.LayerChart:
-    heading = alt.TitleParams(title, subtitle=list(notes), anchor="start", fontSize=16, subtitleFontSize=12, offset=12)
-    return (
-        chart.properties(title=heading, width=WIDTH, height=height)
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=12, titleFontSize=13, gridColor="#E6E6E6", labelOverlap=True)
-        .configure_legend(labelFontSize=12, titleFontSize=12)
-    )

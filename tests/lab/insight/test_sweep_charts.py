@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from adamkit.lab.insight.charts import by_hyperparameter, charts_of, heat_map, importance, learning_curves, save
+from adamkit.lab.insight.charts.sweep import by_hyperparameter, charts_of, heat_map, importance, learning_curves
+from adamkit.lab.insight.charts.theme import save
 from adamkit.lab.insight.sensitivity import sensitivity
 from adamkit.lab.sweeping.spaces import draw, grid
 
