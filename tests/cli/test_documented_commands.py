@@ -1,0 +1,51 @@
+"""The commands in the documentation run.
+
+The `adamkit` lines of a page's ```sh blocks run in order, as they stand but for fewer epochs and settings. What a page
+supposes that its reader has, a table or an earlier run, is made first.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
+RUN = re.compile(r"runs/(train|sweep|range|compare)-[\d-]+")
+
+TABLE = "rooms,area,price\n" + "".join(f"{1 + i % 5},{40 + 7 * i % 90},{100 + 13 * i % 70}\n" for i in range(40))
+MODEL = """
+import keras
+
+def network():
+    return keras.Sequential([keras.Input((13,)), keras.layers.Dense(3, activation="softmax")])
+"""
+# Appended, so that they count; the page's own figures are for a reader who has the time.
+SHORT = {"train": "--epochs 1", "sweep": "--epochs 1", "compare": "--epochs 1 --budget 2 --seeds 1"}
+TAKES_UP = ("--from", "--resume")  # what was begun, as it was begun
+
+
+def commands(page):
+    lines = [line for block in BLOCK.findall(page.read_text(encoding="utf-8")) for line in block.splitlines()]
+    return [line for line in lines if line.startswith("adamkit ")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+def test_commands_run(page, command_line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("houses.csv", "table.csv"):
+        Path(name).write_text(TABLE)
+    Path("my.py").write_text(MODEL)
+    for line in commands(page):
+        for run in RUN.finditer(line):
+            if not Path(run[0]).exists():
+                made = shlex.split(f"{run[1]} {SHORT.get(run[1], '')} --out {run[0]}")
+                assert command_line(*made)[0] == 0, run[0]
+        name, *arguments = shlex.split(line, comments=True)[1:]
+        if name in SHORT and not set(arguments) & set(TAKES_UP):
+            arguments += shlex.split(SHORT[name])
+        code, _, errors = command_line(name, *arguments)
+        assert code == 0, f"{line}\n{errors}"
