@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from adamkit.kernels.cpu import internals
+
 _ENTRY = "adamkit_kernel"
 _HARMLESS = {"sqrt", "sqrtf"}  # what an object file may refer to: the C library's, which every process has
 
@@ -64,8 +66,7 @@ def _compile(function: Any) -> tuple[bytes, bool]:
     compiled = compile_for(
         "void(CPointer(int64))", error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
     )(function)
-    (overload,) = compiled.overloads.values()
-    native = overload.fndesc.llvm_func_name
+    native, source = internals.native_function(compiled)
     # Numba's calling convention has two more pointers, for a result and an exception; there is neither.
     module = llvm.parse_assembly(
         f"""
@@ -78,7 +79,7 @@ def _compile(function: Any) -> tuple[bytes, bool]:
         }}
         """
     )
-    module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
+    module.link_in(llvm.parse_assembly(source))
     module.verify()
     outside = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
     return _target_machine().emit_object(module), outside <= _HARMLESS

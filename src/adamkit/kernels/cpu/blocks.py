@@ -11,7 +11,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from adamkit.moments import BLOCK
@@ -113,8 +112,8 @@ def _largest(builder: Any, vectors: list[Any]) -> Any:
     largest = vectors[0]
     for vector in vectors[1:]:
         largest = _maximum(builder, largest, vector)
-    name = f"llvm.vector.reduce.smax.v{LANES}i16"
-    reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_I16, [_HALVES]), name)
+    kind = ir.FunctionType(_I16, [_HALVES])
+    reduce = builder.module.declare_intrinsic(f"llvm.vector.reduce.smax.v{LANES}i16", fnty=kind)
     return builder.call(reduce, [largest])
 
 

@@ -1,0 +1,137 @@
+"""A step: the job that it is, the kernel of its form, and the threads that share it."""
+
+import functools
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adamkit import arrays, moments, rounding, rule
+from adamkit.kernels import form as forms
+from adamkit.kernels.cpu import machine_code
+from adamkit.kernels.cpu.fits import DTYPES, has_kernel
+from adamkit.kernels.cpu.machine_code import Kernel
+from adamkit.kernels.cpu.threads import run
+from adamkit.kernels.form import Form
+
+_SMALLEST_PIECE = 16 * 1024  # elements: below it, waking a thread costs more than it saves
+_LARGEST_PIECE = 128 * 1024  # elements: small enough that a thread that is held up delays the others little
+
+
+def step(
+    form: Form,
+    columns: Sequence[Sequence[torch.Tensor] | Sequence[int]],
+    coefficients: rule.Coefficients,
+    threads: int,
+    *,
+    number: int = 0,
+    maximize: bool = False,
+) -> None:
+    """One step of Adam, in place, on tensors for which `applies` is true.
+
+    Args:
+        form: How they are stored.
+        columns: For each of the form's columns a list with one entry a parameter: tensors, or the numbers of "key".
+            Gradients are only read. Autograd is not told that the parameters change; see
+            `torch.autograd.graph.increment_version`.
+        coefficients: The numbers of this step, as Python floats.
+        threads: At most so many threads share the work; the result is the same bits for any number.
+        number: t >= 1, the number of the step, for narrow moments.
+        maximize: Climb the gradient instead of descending it.
+    """
+    sizes = [parameter.numel() for parameter in columns[0]]  # pyright: ignore[reportAttributeAccessIssue]
+    addresses = [[x if isinstance(x, int) else x.data_ptr() for x in column] for column in columns]
+    step_at(form, sizes, addresses, coefficients, threads, number=number, maximize=maximize)
+
+
+def step_at(
+    form: Form,
+    sizes: Sequence[int],
+    columns: Sequence[Sequence[int]],
+    coefficients: rule.Coefficients,
+    threads: int,
+    *,
+    number: int = 0,
+    maximize: bool = False,
+) -> None:
+    """`step` for a caller that has the addresses at hand.
+
+    Args:
+        form: How the tensors are stored.
+        sizes: The number of elements of each parameter.
+        columns: As in `step`, with addresses in bytes in place of tensors.
+        coefficients: The numbers of this step, as Python floats.
+        threads: At most so many threads share the work.
+        number: t, the number of the step.
+        maximize: Climb the gradient instead of descending it.
+    """
+    first, second = coefficients.first_decay, coefficients.second_decay
+    first_forward, second_forward = first.beta >= 0.5, second.beta >= 0.5  # as in `rule.moving_average`
+    scalars = array(
+        "d" if form.parameter == "float64" else "f",
+        (
+            coefficients.step_size,
+            coefficients.epsilon,
+            coefficients.shrinkage,
+            coefficients.penalty,
+            -1.0 if maximize else 1.0,
+            first_forward,
+            first.complement if first_forward else first.beta,
+            second_forward,
+            second.complement if second_forward else second.beta,
+        ),
+    )
+    unit = moments.BLOCK if form.moments == "int8" else 1  # what no two threads may share
+    starts = list(accumulate((-(-size // unit) * unit for size in sizes) if unit > 1 else sizes, initial=0))
+    total = starts[-1]
+    threads = max(1, min(threads, total // _SMALLEST_PIECE))
+    piece = min(-(-total // threads), _LARGEST_PIECE) if threads > 1 else max(total, 1)
+    piece = -(-piece // unit) * unit
+    job = array("q", (0, len(sizes), piece, scalars.buffer_info()[0], number))
+    job.extend(chain(*columns, sizes, starts))
+    run(_kernel(form), job.buffer_info()[0], threads)
+
+
+@functools.cache
+def _kernel(form: Form) -> Kernel:
+    """The compiled kernel for one form."""
+
+    def build() -> Any:
+        from adamkit.kernels.cpu import source  # and with it Numba, which a process that finds the kernel does not need
+
+        return source.build(form)
+
+    return machine_code.kernel(f"adam-{form.name()}", sources(), build)
+
+
+def sources() -> list[Path]:
+    """The files that a kernel's machine code may depend on: this folder's, and what they know of how to store."""
+    modules = (forms, moments, rounding, arrays)
+    return [*sorted(Path(__file__).parent.glob("*.py")), *(Path(module.__file__ or "") for module in modules)]
+
+
+def compile_kernels(*, moment_dtype: str = "float32", parameter_rounding: str = "compensated") -> None:
+    """Compile kernels now, or load them from the disk cache, rather than in the first step that needs them.
+
+    There is one for each way to store parameters and moments; these are compiled for every dtype of parameters, with
+    and without AMSGrad. Each takes about a second.
+
+    Args:
+        moment_dtype: How the optimizers will store the moments, one of `adamkit.moments.FORMATS`.
+        parameter_rounding: And narrow parameters, one of `adamkit.rounding.ROUNDINGS`.
+
+    Raises:
+        ValueError: An argument has another value.
+    """
+    moments.check_format("moment_dtype", moment_dtype)
+    rounding.check_rounding("parameter_rounding", parameter_rounding)
+    for dtype in DTYPES:
+        narrow = dtype in rounding.NARROW
+        for storage in {"float32", moment_dtype}:  # small tensors stay float32
+            for amsgrad in (False, True):
+                form = Form(dtype, storage, parameter_rounding if narrow else "nearest", amsgrad)
+                if has_kernel(form):
+                    _kernel(form)

@@ -1,0 +1,129 @@
+"""The source of the CPU kernel, for Numba: `rule.update` for one element after another.
+
+The update itself knows full-width numbers only. What is stored narrow is widened a few hundred elements at a time into
+scratch memory that stays in the first-level cache, updated there, and narrowed again; each of these is a short loop
+that the compiler turns into vector instructions.
+"""
+
+# pyright: reportCallIssue=false
+# Numba gives the functions that generate code their first argument itself.
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from adamkit.kernels.cpu.job import COEFFICIENTS, HEADER, PIECE, STEP, TENSORS
+from adamkit.kernels.cpu.primitives import CHUNK, inlined, pointer, scratch, take_ticket
+from adamkit.kernels.cpu.storage import moment_storage, parameter_storage, random_bits
+from adamkit.kernels.form import Form
+
+
+def build(form: Form) -> Any:
+    """The kernel for one form; see `job` for what it is given."""
+    real = types.float64 if form.parameter == "float64" else types.float32
+    places = {name: place for place, name in enumerate(form.columns())}
+    columns, amsgrad = len(places), form.amsgrad
+    # Where a form has no such column, nothing looks at it.
+    remainder, key, largest, first_scale, second_scale, largest_scale = (
+        places.get(name, 0) for name in ("remainder", "key", "largest", "first_scale", "second_scale", "largest_scale")
+    )
+    load_theta, store_theta = parameter_storage(form.parameter, real, form.rounding)
+    load_gradient, _ = parameter_storage(form.gradient or form.parameter, real, "nearest")
+    load_first, store_first = moment_storage(form.moments, real, "first")
+    load_second, store_second = moment_storage(form.moments, real, "second")
+    draw = random_bits(form.moments)
+    update = _update(real, amsgrad)
+    chunk = CHUNK if form.is_narrow() else 2**62
+
+    def kernel(job):
+        tensors, piece, step = job[TENSORS], job[PIECE], job[STEP]
+        k = pointer(job[COEFFICIENTS], real)
+        sizes = HEADER + columns * tensors
+        starts = sizes + tensors
+        total = job[starts + tensors]
+        room_1, room_2, room_3 = scratch(), scratch(), scratch()
+        room_4, room_5, room_6 = scratch(), scratch(), scratch()
+        while True:
+            begin = take_ticket(job) * piece
+            if begin >= total:
+                return
+            end = min(begin + piece, total)
+            tensor, beyond = 0, tensors  # the tensor that holds `begin`, by bisection
+            while beyond - tensor > 1:
+                middle = (tensor + beyond) // 2
+                if job[starts + middle] <= begin:
+                    tensor = middle
+                else:
+                    beyond = middle
+            while begin < end:
+                i = begin - job[starts + tensor]
+                stop = min(end - job[starts + tensor], job[sizes + tensor])
+                begin = job[starts + tensor + 1]
+                at = HEADER + tensor
+                parameter, gradient, first, second = (
+                    job[at],
+                    job[at + tensors],
+                    job[at + 2 * tensors],
+                    job[at + 3 * tensors],
+                )
+                rest, number = job[at + remainder * tensors], job[at + key * tensors]
+                first_scales, second_scales = job[at + first_scale * tensors], job[at + second_scale * tensors]
+                maximum, maximum_scales = job[at + largest * tensors], job[at + largest_scale * tensors]
+                while i < stop:
+                    n = min(stop - i, chunk)
+                    theta = load_theta(parameter, rest, i, n, room_1)
+                    g = load_gradient(gradient, 0, i, n, room_2)
+                    m = load_first(first, first_scales, i, n, room_3)
+                    v = load_second(second, second_scales, i, n, room_4)
+                    largest_v = load_second(maximum, maximum_scales, i, n, room_5) if amsgrad else v
+                    update(theta, g, m, v, largest_v, n, k)
+                    store_theta(parameter, rest, i, n, room_1, number)
+                    draw(i, n, room_6, step)
+                    store_first(first, first_scales, i, n, room_3, room_6, step)
+                    store_second(second, second_scales, i, n, room_4, room_6, step)
+                    if amsgrad:
+                        store_second(maximum, maximum_scales, i, n, room_5, room_6, step)
+                    i += n
+                tensor += 1
+
+    return kernel
+
+
+def _update(real: Any, amsgrad: bool) -> Any:
+    """`rule.update` for n elements in a row."""
+    infinity = np.dtype(real.name).type(np.inf)
+
+    def update(parameter, gradient, first_moment, second_moment, max_second_moment, n, k):
+        step_size, epsilon, shrinkage, penalty, sign = k[0], k[1], k[2], k[3], k[4]
+        first_forward, first_weight, second_forward, second_weight = k[5] != 0, k[6], k[7] != 0, k[8]
+        for i in range(n):
+            theta = parameter[i]
+            g = sign * gradient[i]
+            if penalty != 0:
+                g = g + penalty * theta
+            m = first_moment[i]
+            difference = g - m
+            m = m + first_weight * difference if first_forward else g - first_weight * difference
+            square = g * g
+            v = second_moment[i]
+            difference = square - v
+            if v == infinity:
+                v = v + square  # stays infinite, or NaN, as β₂·v + (1 - β₂)·g² does
+            elif second_forward:
+                v = v + second_weight * difference
+            else:
+                v = square - second_weight * difference
+            first_moment[i] = m
+            second_moment[i] = v
+            if amsgrad:
+                largest = max_second_moment[i]
+                larger = v if v > largest else largest
+                v = v if v != v else larger  # the maximum of NaN and a number is NaN
+                max_second_moment[i] = v
+            change = step_size * m / (np.sqrt(v) + epsilon)
+            if shrinkage != 0:
+                change = change + shrinkage * theta
+            parameter[i] = theta - change
+
+    return inlined(update)

@@ -1,0 +1,201 @@
+"""The class: `torch.optim.Optimizer`'s interface to what the other files of this package do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.compiler import is_dynamo_compiling
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from adamkit.torch.arguments import checked, checked_parameters
+from adamkit.torch.checkpoints import checked_groups, loaded_state
+from adamkit.torch.internals import load_hooks, outside_of_graphs
+from adamkit.torch.steps import Verified, refuse_sparse, step_group
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1) with `torch.optim.Adam`'s arguments and checkpoints.
+
+    Arithmetic is float32, or float64 for float64 parameters, whatever dtype the parameter and its gradient have and in
+    whatever form the moments are stored. Bias correction is computed in float64. Parameters on the CPU are stepped by
+    one pass over memory that all parameters of a group share, on `torch.get_num_threads()` threads; any number of them
+    gives the same bits.
+
+    Args:
+        params: The parameters to optimize, (name, parameter) pairs, or dicts of them with options of their own, as in
+            `torch.optim`. Parameters without a gradient are left alone.
+        lr: η >= 0, the learning rate; a number or a tensor with one element.
+        betas: (β₁, β₂), the decay rates of the two moments, each 0 <= β < 1.
+        eps: ε >= 0, added to the root of the bias-corrected second moment.
+        weight_decay: λ >= 0.
+        amsgrad: Divide by the largest second moment so far (Reddi et al. 2018, arXiv:1904.09237).
+        foreach: Accepted for code written for `torch.optim.Adam`; the fastest way is taken in any case.
+        maximize: Climb the gradient instead of descending it.
+        capturable: Keep the step counter on the parameter's device, so that a CUDA graph can capture the step.
+        differentiable: Let autograd see through the step.
+        fused: As `foreach`.
+        decoupled_weight_decay: True: shrink the parameter by η·λ, as `torch.optim.AdamW` (Loshchilov and Hutter 2019,
+            arXiv:1711.05101). False: add λ times the parameter to the gradient (L2), as `torch.optim.Adam`.
+        moment_dtype: How the two moments are stored: "float32" (8 bytes a parameter; float64 for float64 parameters),
+            "bfloat16" (4 bytes) or "int8" (about 2 bytes; `adamkit.moments.format_of` says which tensors stay float32).
+            A group may have its own.
+        parameter_rounding: How a bfloat16 or float16 parameter keeps what a step adds to it; no effect on others.
+            "compensated": all of it, in 2 more bytes an element for bfloat16 and 4 for float16, so that training is
+            that of a float32 parameter to the bit. "compensated8": to 1/256 of the parameter's ulp, in 1 byte.
+            "stochastic": on average, in none. "nearest": rounded to the nearest; small steps are lost. With
+            `differentiable` always "nearest".
+        rounding_seed: A whole number, 0 <= seed < 2³², from which the random bits of "compensated8" and "stochastic"
+            are made: the same seed, the same bits.
+        lazy: What a sparse gradient means. True: only the entries that it has are stepped, and their moments with them,
+            as in `torch.optim.SparseAdam`. False: it is an error, as in `torch.optim.Adam`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, there are no parameters, one occurs in two groups, or one cannot be
+            stored as `moment_dtype` says.
+
+    Example:
+        >>> import torch
+        >>> x = torch.nn.Parameter(torch.tensor([3.0, -2.0]))
+        >>> optimizer = Adam([x], lr=0.01)
+        >>> for _ in range(2000):  # minimize the sum of x²
+        ...     optimizer.zero_grad()
+        ...     (x**2).sum().backward()
+        ...     optimizer.step()
+        >>> bool(x.abs().max() < 1e-3)
+        True
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+        moment_dtype: str = "float32",
+        parameter_rounding: str = "compensated",
+        rounding_seed: int = 0,
+        lazy: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "moment_dtype": moment_dtype,
+            "parameter_rounding": parameter_rounding,
+            "rounding_seed": rounding_seed,
+            "lazy": lazy,
+        }
+        self._verified: dict[int, Verified] = {}
+        super().__init__(params, checked(defaults))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state from `load_state_dict`, `copy.deepcopy` or `pickle`."""
+        super().__setstate__(state)
+        self._verified = {}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with options of their own, as `torch.optim.Optimizer.add_param_group`.
+
+        Args:
+            param_group: "params" and any of the constructor's options. A wrong one raises what the constructor would
+                raise and leaves the optimizer as it was.
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict. Received: {type(param_group).__name__}")
+        if "params" not in param_group:
+            raise KeyError("param_group must have the key 'params'")
+        where = f"parameter group {len(self.param_groups)}"
+        options = {name: param_group.get(name, default) for name, default in self.defaults.items()}
+        param_group.update(checked(options, where))
+        if not isinstance(param_group["params"], (Tensor, set)):
+            param_group["params"] = checked_parameters(param_group["params"], options, where)
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if len(set(group["params"])) < len(group["params"]):  # PyTorch has warned; each is stepped once
+            if "param_names" in group:
+                names = dict(zip(reversed(group["params"]), reversed(group["param_names"]), strict=True))
+                group["param_names"] = [names[parameter] for parameter in dict.fromkeys(group["params"])]
+            group["params"] = list(dict.fromkeys(group["params"]))
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step of Adam on every parameter that has a gradient.
+
+        Args:
+            closure: Evaluates the model again and returns the loss.
+
+        Returns:
+            What `closure` returned, or None.
+
+        Raises:
+            RuntimeError: A gradient is sparse and its group is not `lazy`. Nothing has been changed then.
+        """
+        if is_dynamo_compiling():  # a graph cannot hold addresses, nor steps that are counted on the host
+            return _step_outside_of_graphs(self, closure)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            refuse_sparse(group)
+        first = 0
+        for group in self.param_groups:
+            step_group(group, first, self.state, self._verified)
+            first += len(group["params"])
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint of this optimizer, of `torch.optim.Adam` or of `torch.optim.AdamW`.
+
+        The moments are stored as this optimizer stores them, in whatever format they come. So `moment_dtype` and
+        `parameter_rounding` stay, and so do options that the checkpoint lacks; all others are the checkpoint's. What
+        `parameter_rounding` keeps beside a parameter is taken over if both optimizers keep it alike.
+
+        Args:
+            state_dict: What `state_dict()` returned.
+
+        Raises:
+            KeyError: It lacks "state" or "param_groups".
+            TypeError: It, or one of its parts, has the wrong type.
+            ValueError: It belongs to other parameters, or is not a state of Adam. The optimizer is left as it was in
+                every case.
+        """
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"state_dict must be a dict. Received: {type(state_dict).__name__}")
+        state_dict = state_dict.copy()
+        before, after = load_hooks(self)
+        for hook in before:
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        groups = checked_groups(state_dict, self.param_groups)
+        state = loaded_state(state_dict, self.param_groups, groups)
+        for group, saved in zip(self.param_groups, groups, strict=True):
+            saved["params"] = group["params"]
+            if "param_names" in group:
+                saved.setdefault("param_names", group["param_names"])
+        self.__setstate__({"state": state, "param_groups": groups})
+        for hook in after:
+            hook(self)
+
+
+@outside_of_graphs
+def _step_outside_of_graphs(optimizer: Adam, closure: Callable[[], Any] | None) -> Any:
+    return optimizer.step(closure)

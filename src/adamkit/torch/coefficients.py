@@ -1,0 +1,28 @@
+"""The numbers of a group's step that are the same for every element."""
+
+import functools
+import math
+from typing import Any
+
+import torch
+
+from adamkit import rule
+
+
+def coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coefficients:
+    """For step number `step` of a group: a float, or a float64 tensor with `xp=torch`."""
+    beta_1, beta_2 = group["betas"]
+    lr = group["lr"]
+    return rule.coefficients(
+        step,
+        lr if xp is torch else float(lr),
+        _decay(float(beta_1)),
+        _decay(float(beta_2)),
+        group["eps"],
+        group["weight_decay"],
+        decoupled=group["decoupled_weight_decay"],
+        xp=xp,
+    )
+
+
+_decay = functools.lru_cache(rule.Decay.of)
