@@ -332,6 +332,11 @@ def test_copies_continue_on_their_own(way):
     assert torch.equal(x, y)
 
 
+def test_an_optimizer_is_pickled_by_its_public_name():
+    optimizer = Adam([torch.nn.Parameter(torch.ones(3))])
+    assert b"adamkit.torch\nAdam" in pickle.dumps(optimizer, protocol=2)
+
+
 def test_hooks_run_around_a_step():
     x = torch.nn.Parameter(torch.ones(3))
     x.grad = torch.ones(3)

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import logging
 
 import pytest
 import torch
@@ -125,7 +126,6 @@ def test_gradient_accumulation_is_the_step_of_the_sum():
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_compiled_model_trains_the_same():
     plain, compiled = model(), model()
     train(plain, Adam(plain.parameters()), range(3))
@@ -133,9 +133,8 @@ def test_a_compiled_model_trains_the_same():
     assert_same(plain, compiled)
 
 
-@pytest.mark.filterwarnings("default")
 @pytest.mark.slow
-def test_a_compiled_step_is_the_same_step():
+def test_a_compiled_step_is_the_same_step_and_compiled_once_without_a_warning(caplog):
     plain, compiled = model(), model()
     first, second = Adam(plain.parameters()), Adam(compiled.parameters())
 
@@ -143,13 +142,26 @@ def test_a_compiled_step_is_the_same_step():
         second.step()
 
     compiled_step = torch.compile(step, backend="eager")
-    for seed in range(3):
+    for seed, stance in enumerate(("default", "fail_on_recompile", "fail_on_recompile")):
         for network, optimizer in ((plain, first), (compiled, second)):
             optimizer.zero_grad()
             loss_of(network, seed).backward()
         first.step()
-        compiled_step()
+        with torch.compiler.set_stance(stance):
+            compiled_step()
     assert_same(plain, compiled)
+    logged = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    # PyTorch's `Optimizer` puts a record for the profiler around each optimizer's step.
+    assert not [message for message in logged if "record_function" not in message]
+
+
+def test_a_step_in_a_graph_that_must_be_whole_is_refused():
+    x = torch.nn.Parameter(torch.ones(3))
+    x.grad = torch.ones(3)
+    optimizer = Adam([x])
+    with pytest.raises(RuntimeError, match="step_outside_of_graphs"):
+        torch.compile(optimizer.step, backend="eager", fullgraph=True)()
+    assert torch.equal(x.data, torch.ones(3))
 
 
 def test_inference_between_steps_leaves_the_run_as_it_is():

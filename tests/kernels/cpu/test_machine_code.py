@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adamkit.kernels import machine_code
+from adamkit.kernels.cpu import launch, machine_code
 
 
 def build():
@@ -74,6 +74,23 @@ def test_numba_alone_serves_where_the_object_file_cannot_be_made(folder, monkeyp
     monkeypatch.setattr(machine_code, "_compile", fail)
     assert result(machine_code.kernel("add", [], build)) == 42
     assert not folder.exists()
+
+
+def test_every_file_that_the_kernel_is_made_of_counts_as_its_source():
+    code = """
+        import sys
+        from adamkit.kernels.cpu import source
+        for name, module in sys.modules.items():
+            if name.startswith("adamkit."):
+                print(module.__file__)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    loaded = set(map(Path, done.stdout.split()))
+    # `rule` gives the numbers that a step is launched with; packages' `__init__` only import.
+    code_free = {path for path in loaded if path.name in ("rule.py", "__init__.py")}
+    assert loaded - code_free <= set(launch.sources())
+    assert len(loaded - code_free) >= 10
 
 
 @pytest.mark.slow

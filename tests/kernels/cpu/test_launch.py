@@ -1,10 +1,6 @@
 """The CPU kernel is the rule: the same bits, for any sizes, addresses and number of threads."""
 
 import itertools
-import os
-import subprocess
-import sys
-import textwrap
 import threading
 
 import ml_dtypes
@@ -16,7 +12,8 @@ from hypothesis import strategies as st
 
 from adamkit import arrays, moments, rounding, rule
 from adamkit.kernels import cpu
-from adamkit.kernels.cpu import Form
+from adamkit.kernels.cpu import Form, launch
+from adamkit.kernels.cpu import threads as pools
 
 WIDE = [Form(dtype) for dtype in ("float32", "float64")]
 FORMS = [  # not all combinations: each takes a second to compile
@@ -174,7 +171,7 @@ def test_has_the_bits_of_the_rule(forms, seed, sizes, offset, choice, step, beta
 @pytest.mark.parametrize("pool", ["OpenMP", "Python threads"])
 @pytest.mark.parametrize("form", [*WIDE, Form("bfloat16", "int8", "compensated")])
 def test_has_the_same_bits_for_any_number_of_threads(form, pool, monkeypatch):
-    monkeypatch.setattr(cpu, "_forked", pool == "Python threads")
+    monkeypatch.setattr(pools, "_forked", pool == "Python threads")
     start = draw(0, [1, 1000, 0, 17, 123_457, 5, 200_000], form)
     expected = copies(start)
     take_step(form, expected, coefficients(), threads=1)
@@ -272,124 +269,15 @@ def test_steps_from_several_python_threads_at_once():
         assert_same_bits(columns, single)
 
 
-@pytest.mark.parametrize(
-    ("make", "expected"),
-    [
-        (lambda: torch.ones(3, 4), True),
-        (lambda: torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last), True),
-        (lambda: torch.ones(3, 4).t(), False),
-        (lambda: torch.ones(8)[::2], False),
-        (lambda: torch.ones(1).expand(4), False),
-        (lambda: torch.ones(3, dtype=torch.bfloat16), True),
-        (lambda: torch.ones(3, dtype=torch.float64), True),
-        (lambda: torch.ones(3, dtype=torch.int32), False),
-        (lambda: torch.ones(3, dtype=torch.float8_e5m2), False),
-        (lambda: torch.ones(3, dtype=torch.complex64), False),
-        (lambda: torch.ones(3, 4).to_sparse(), False),
-        (lambda: torch.ones(3, device="meta"), False),
-        (lambda: torch.imag(torch.ones(3, dtype=torch.complex64).conj()), False),
-    ],
-)
-def test_applies_to_dense_real_tensors_only(make, expected):
-    moment = torch.ones(make().shape, dtype=torch.float64 if make().dtype == torch.float64 else torch.float32)
-    if make().dim() == 4:
-        moment = moment.to(memory_format=torch.channels_last)
-    tensors = [make(), make(), moment, moment]
-    assert cpu.applies(Form(str(make().dtype).removeprefix("torch.")), tensors) is expected
-
-
-def test_does_not_apply_to_tensors_of_different_layouts_or_dtypes():
-    one = torch.ones(2, 3, 4, 5)
-    assert cpu.applies(Form(), [one, one, one, one])
-    for other in (one.to(memory_format=torch.channels_last), one.double(), one[:1]):
-        assert not cpu.applies(Form(), [one, one, one, other])
-    codes = torch.zeros(128, 128, 1, 1, dtype=torch.uint8)
-    scales = torch.zeros(128 * 128 // moments.BLOCK, dtype=torch.uint8)
-    for layout, expected in ((torch.contiguous_format, True), (torch.channels_last, False)):
-        x = torch.ones(128, 64, 1, 2).contiguous(memory_format=layout)
-        codes = torch.zeros(128, 64, 1, 2, dtype=torch.uint8)
-        assert cpu.applies(Form(moments="int8"), [x, x, codes, codes, scales, scales]) is expected
-    x = torch.ones(100)
-    codes = torch.zeros(100, dtype=torch.uint8)
-    assert not cpu.applies(Form(moments="int8"), [x, x, codes, codes, scales, scales])
-
-
-def run_python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-STEP = """
-    import torch
-    from adamkit.torch import Adam
-    torch.set_num_threads(2)
-    x = torch.nn.Parameter(torch.ones(100_000))
-    def step():
-        x.grad = torch.ones_like(x)
-        Adam([x], lr=0.5).step()
-    step()
-    assert torch.equal(x.data, torch.full_like(x, 0.5)), x
-"""
-
-
-@pytest.mark.slow
-def test_a_cache_folder_that_cannot_be_written_does_not_stop_a_step(tmp_path):
-    occupied = tmp_path / "file"
-    occupied.write_text("no folder")
-    result = run_python(STEP, NUMBA_CACHE_DIR=str(occupied / "cache"))
-    assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.slow
-def test_several_processes_that_start_at_once_share_the_cache(tmp_path):
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(STEP)]
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    for process in processes:
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors
-    assert list(tmp_path.rglob("*"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_can_step_after_its_parent_did():
-    result = run_python(
-        """
-        import os, signal, torch
-        from adamkit.torch import Adam
-        torch.set_num_threads(2)
-        x = torch.nn.Parameter(torch.ones(100_000))
-        x.grad = torch.ones_like(x)
-        optimizer = Adam([x], lr=0.25)
-        optimizer.step()
-        child = os.fork()
-        if child == 0:  # PyTorch's own parallel operations may hang from here on
-            signal.alarm(60)
-            optimizer.step()
-            os._exit(0 if abs(x.detach().numpy() - 0.5).max() < 1e-6 else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        optimizer.step()
-        """
-    )
-    assert result.returncode == 0, result.stderr
-
-
 @pytest.mark.slow
 def test_compiling_ahead_covers_every_kernel_of_these_formats():
     cpu.compile_kernels(moment_dtype="bfloat16", parameter_rounding="nearest")
-    before = cpu._kernel.cache_info().misses
+    before = launch._kernel.cache_info().misses
     for dtype, storage in itertools.product(("float32", *rounding.NARROW), ("float32", "bfloat16")):
         for amsgrad in (False, True):
             form = Form(dtype, storage, amsgrad=amsgrad)
             take_step(form, draw(0, [4], form), coefficients(), 1)
-    assert cpu._kernel.cache_info().misses == before
+    assert launch._kernel.cache_info().misses == before
 
 
 @pytest.mark.parametrize("option", ["moment_dtype", "parameter_rounding"])
