@@ -15,14 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from adamkit.lab.hyperparameters import HYPERPARAMETERS
+
 if TYPE_CHECKING:
     from adamkit.lab.runs import Prepared
     from adamkit.lab.training.trainer import Epoch, TrainResult
 
-_PLAIN = {
-    "warmup_steps": 0, "cosine_alpha": 1.0, "weight_decay": 0.0, "amsgrad": False, "epsilon_hat": False,
-    "moment_dtype": "float32",
-}  # fmt: skip
+_PLAIN = {"epsilon_hat": False, "moment_dtype": "float32"}  # beside the hyperparameters
 _BETWEEN_DRAWINGS = 0.05  # seconds; epochs that are faster are drawn several at once
 
 
@@ -84,10 +83,15 @@ class Output:
 
     def adam(self, settings: Mapping[str, Any], without: Collection[str] = ()) -> None:
         """Say which hyperparameters Adam has, but for some."""
+        values = {
+            known: settings[known.name]
+            for known in HYPERPARAMETERS.values()
+            if known.of in ("schedule", "adam") and known.name in settings and known.name not in without
+        }
         shown = [
-            f"{name} {settings[name]:g}"
-            for name in ("learning_rate", "beta_1", "beta_2", "epsilon")
-            if name not in without
+            f"{known.name} {value:g}" if known.kind == "number" else f"{known.name} {value}"
+            for known, value in values.items()
+            if (known.symbol and known.default) or value != known.default
         ]
         shown += [
             f"{name} {settings[name]}"

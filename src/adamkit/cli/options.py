@@ -1,4 +1,4 @@
-"""Options that several commands have: of data, model and training.
+"""Options that several commands have: of data, model and training. Those of hyperparameters: `cli/hyperparameters.py`.
 
 The defaults are those of `adamkit.lab.runs.Settings`; the commands' signatures only show them in the help.
 """
@@ -40,11 +40,6 @@ Metrics = Annotated[
     str | None,
     typer.Option(help="Keras's names of metrics, with commas. Default: what fits.", rich_help_panel=MODEL),
 ]
-Beta1 = Annotated[float, typer.Option("--beta-1", help="β₁: decay of the mean of the gradients.", rich_help_panel=ADAM)]
-Beta2 = Annotated[float, typer.Option("--beta-2", help="β₂: decay of the mean of their squares.", rich_help_panel=ADAM)]
-Epsilon = Annotated[float, typer.Option(help="ε: added to the root of the second moment.", rich_help_panel=ADAM)]
-WeightDecay = Annotated[float, typer.Option(help="λ: decoupled weight decay, as in AdamW.", rich_help_panel=ADAM)]
-Amsgrad = Annotated[bool, typer.Option("--amsgrad/--no-amsgrad", help="The AMSGrad variant.", rich_help_panel=ADAM)]
 EpsilonHat = Annotated[
     bool,
     typer.Option(
@@ -55,7 +50,6 @@ MomentDtype = Annotated[
     str, typer.Option(help="How both moments are stored: float32, bfloat16 or int8.", rich_help_panel=ADAM)
 ]
 Epochs = Annotated[int, typer.Option(help="How often to go through the data.", rich_help_panel=TRAINING)]
-BatchSize = Annotated[int, typer.Option(help="Rows a step.", rich_help_panel=TRAINING)]
 Shuffle = Annotated[
     bool, typer.Option("--shuffle/--no-shuffle", help="A new order each epoch.", rich_help_panel=TRAINING)
 ]

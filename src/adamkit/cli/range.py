@@ -1,11 +1,11 @@
 """`adamkit range`: the learning-rate range test, which suggests a learning rate within seconds."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adamkit.cli import options
+from adamkit.cli import hyperparameters, options
 from adamkit.cli.options import OUTPUT
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _WIDTH, _HEIGHT = 64, 6  # characters of the chart
 _CHART = "learning_rate_range"
 
 
+@hyperparameters.with_values(before="epsilon_hat", of=("adam", "training"))
 def learning_rate_range(
     context: typer.Context,
     low: Annotated[
@@ -32,20 +33,15 @@ def learning_rate_range(
     target: options.Target = None,
     model: options.Model = "mlp",
     loss: options.Loss = None,
-    beta_1: options.Beta1 = 0.9,
-    beta_2: options.Beta2 = 0.999,
-    epsilon: options.Epsilon = 1e-7,
-    weight_decay: options.WeightDecay = 0.0,
-    amsgrad: options.Amsgrad = False,
     epsilon_hat: options.EpsilonHat = False,
     moment_dtype: options.MomentDtype = "float32",
-    batch_size: options.BatchSize = 32,
     seed: options.Seed = 0,
     out: options.Out = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="Print one line of JSON; all else goes to standard error.", rich_help_panel=OUTPUT),
     ] = False,
+    **hyperparameters: Any,
 ) -> None:
     """Raise the learning rate step by step, show the loss, and suggest a learning rate.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adamkit.cli import options
+from adamkit.cli import hyperparameters, options
 from adamkit.cli.options import OUTPUT, TRAINING
 
 if TYPE_CHECKING:
@@ -22,38 +22,13 @@ _PROBED = 64  # settings that the speed is measured with
 _NO_OPTIONS = ("resume", "out", "yes", "json")  # of the sweep itself
 
 
+@hyperparameters.with_ranges(
+    before="random",
+    panel=_SPACE,
+    notes={"learning_rate": f"Default, where nothing else varies: {_DEFAULT}{_DEFAULT_POINTS}."},
+)
 def sweep(
     context: typer.Context,
-    learning_rate: Annotated[
-        str | None,
-        typer.Option(
-            help=f"η: the size of a step. Default, where nothing else varies: {_DEFAULT}{_DEFAULT_POINTS}.",
-            rich_help_panel=_SPACE,
-        ),
-    ] = None,
-    beta_1: Annotated[
-        str | None, typer.Option("--beta-1", help="β₁: decay of the mean of the gradients.", rich_help_panel=_SPACE)
-    ] = None,
-    beta_2: Annotated[
-        str | None, typer.Option("--beta-2", help="β₂: decay of the mean of their squares.", rich_help_panel=_SPACE)
-    ] = None,
-    epsilon: Annotated[
-        str | None, typer.Option(help="ε: added to the root of the second moment.", rich_help_panel=_SPACE)
-    ] = None,
-    weight_decay: Annotated[
-        str | None, typer.Option(help="λ: decoupled weight decay, as in AdamW.", rich_help_panel=_SPACE)
-    ] = None,
-    warmup_steps: Annotated[
-        str | None, typer.Option(help="Steps over which the learning rate rises from 0.", rich_help_panel=_SPACE)
-    ] = None,
-    cosine_alpha: Annotated[
-        str | None,
-        typer.Option(help="The share of it that the learning rate falls to along a cosine.", rich_help_panel=_SPACE),
-    ] = None,
-    amsgrad: Annotated[
-        str | None, typer.Option(help="The AMSGrad variant: false, true or false,true.", rich_help_panel=_SPACE)
-    ] = None,
-    batch_size: Annotated[str | None, typer.Option(help="Rows a step.", rich_help_panel=_SPACE)] = None,
     random: Annotated[
         int | None,
         typer.Option(
@@ -120,6 +95,7 @@ def sweep(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    **hyperparameters: Any,
 ) -> None:
     """Train a model with many settings of Adam's hyperparameters, as one program, and show what each of them does.
 
@@ -188,7 +164,7 @@ def _plan(given: dict[str, Any], *, ask: bool) -> "Plan":
         if n < 1:
             raise InputError(f"--{method} must be a whole number >= 1. Received: --{method}={n}")
     total = sum(draws.values()) or spaces.size(space)
-    one = sweeps.Plan(settings, spaces.draw(space, 1), **of_plan)  # checked before any time is spent
+    one = sweeps.Plan(settings, spaces.draw(space, 1, method="random"), **of_plan)  # checked before time is spent
     if total > _MOST_SETTINGS or (ask and total * one.seeds > _MOST_RUNS):
         raise InputError(_question(settings, space, total, one.seeds))
     drawn = [spaces.draw(space, n, method=method, seed=settings.seed) for method, n in draws.items()]
@@ -209,12 +185,13 @@ def _question(settings: "Settings", space: dict[str, Any], total: int, seeds: in
 
 
 def _seconds_a_run(settings: "Settings", space: dict[str, Any]) -> float:
-    """Measured on a few settings for one epoch, without compilation; with one batch size, so that is quick."""
+    """Measured on a few settings for one epoch, without compilation; with one program, so that is quick."""
     from adamkit.lab import runs
+    from adamkit.lab.hyperparameters import names
     from adamkit.lab.sweeping import spaces
     from adamkit.lab.sweeping.sweeper import sweep as train
 
-    own = {name: values for name, values in space.items() if name not in ("batch_size", "amsgrad")}
+    own = {name: values for name, values in space.items() if name not in names(changes_program=True)}
     # Any value of a range will do: to list its points, of which there may be millions, takes long.
     own = {name: replace(v, points=None) if isinstance(v, spaces.Range) else v for name, v in own.items()}
     probed = spaces.draw(own or {"learning_rate": _DEFAULT}, _PROBED)

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adamkit.cli import options
-from adamkit.cli.options import ADAM, OUTPUT, TRAINING
+from adamkit.cli import hyperparameters, options
+from adamkit.cli.options import OUTPUT, TRAINING
 
 if TYPE_CHECKING:
     from adamkit.lab.runs import Settings
     from adamkit.lab.runs.folder import RunFolder
 
 
+@hyperparameters.with_values(before="epsilon_hat")
 def train(
     context: typer.Context,
     data: options.Data = "random",
@@ -21,26 +22,9 @@ def train(
     model: options.Model = "mlp",
     loss: options.Loss = None,
     metrics: options.Metrics = None,
-    learning_rate: Annotated[float, typer.Option(help="η: the size of a step.", rich_help_panel=ADAM)] = 0.001,
-    warmup_steps: Annotated[
-        int, typer.Option(help="Steps over which the learning rate rises from 0.", rich_help_panel=ADAM)
-    ] = 0,
-    cosine_alpha: Annotated[
-        float,
-        typer.Option(
-            help="The share of it that the learning rate falls to by the last step, along a cosine; 1 for no fall.",
-            rich_help_panel=ADAM,
-        ),
-    ] = 1.0,
-    beta_1: options.Beta1 = 0.9,
-    beta_2: options.Beta2 = 0.999,
-    epsilon: options.Epsilon = 1e-7,
-    weight_decay: options.WeightDecay = 0.0,
-    amsgrad: options.Amsgrad = False,
     epsilon_hat: options.EpsilonHat = False,
     moment_dtype: options.MomentDtype = "float32",
     epochs: options.Epochs = 50,
-    batch_size: options.BatchSize = 32,
     shuffle: options.Shuffle = True,
     seed: options.Seed = 0,
     backend: Annotated[
@@ -63,6 +47,7 @@ def train(
             "--json", help="Print one line of JSON an epoch; all else goes to standard error.", rich_help_panel=OUTPUT
         ),
     ] = False,
+    **hyperparameters: Any,
 ) -> None:
     """Train a model with Adam and show loss and accuracy after each epoch.
 

@@ -2,16 +2,20 @@
 
 Commands and their help, run settings, spaces, programs, sensitivity, charts and the table in the docs read this. One
 that is added here reaches them all; what it does to a step stands in `adamkit.keras.Adam` or `training/population.py`.
+
+The help of the commands is made from it, so NumPy, which takes longer to import than to show a help, is imported where
+it is needed.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from adamkit.lab.errors import InputError
 from adamkit.rule import check_flag, check_number
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DIGITS = 12  # significant digits of a value between the ends: 0.001 rather than 0.0010000000000000002
 
@@ -72,6 +76,8 @@ class Hyperparameter:
 
     def check(self, value: Any) -> Value:
         """`value` as a Python bool, int or float, if this hyperparameter accepts it; InputError otherwise."""
+        import numpy as np
+
         value = value.item() if isinstance(value, np.generic) else value
         try:
             if self.kind == "flag":
@@ -93,6 +99,8 @@ class Hyperparameter:
         Returns:
             float64, of the same shape; it grows with the value. -inf for 0 on a log scale.
         """
+        import numpy as np
+
         value = np.asarray(value, dtype=np.float64)
         if (scale or self.scale) == "linear":
             return value
@@ -101,6 +109,8 @@ class Hyperparameter:
 
     def at(self, position: Any, scale: str | None = None) -> Any:
         """The values at such positions, to 12 significant digits (of 1 - β for a β): the inverse of `position`."""
+        import numpy as np
+
         position = np.asarray(position, dtype=np.float64)
         if (scale or self.scale) == "linear":
             return _rounded(position)
@@ -151,6 +161,8 @@ def names(*, of: str | None = None, changes_program: bool | None = None) -> tupl
     )
 
 
-def _rounded(values: np.ndarray) -> np.ndarray:
+def _rounded(values: "np.ndarray") -> "np.ndarray":
     """Values to 12 significant digits, as their decimal text reads."""
+    import numpy as np
+
     return np.array([float(f"{x:.{DIGITS}g}") for x in np.ravel(values)]).reshape(np.shape(values))

@@ -22,7 +22,8 @@ def ranges(draw_one, points=None):
     name = draw_one(st.sampled_from(NUMBERS + INTEGERS))
     known = HYPERPARAMETERS[name]
     scale = draw_one(st.sampled_from([None, "log", "linear"]))
-    values = st.integers(1, 10**6) if known.kind == "integer" else st.floats(1e-12, min(known.below, 1e3) * (1 - 1e-6))
+    largest = min(known.below, known.maximum, 1e3) * (1 - 1e-6)
+    values = st.integers(1, 10**6) if known.kind == "integer" else st.floats(1e-12, largest)
     low, high = sorted((draw_one(values), draw_one(values)))
     assume(low < high * (1 - 1e-6))
     return name, Range(low, high, scale, draw_one(points if points is not None else st.none() | st.integers(2, 99)))

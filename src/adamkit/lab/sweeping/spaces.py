@@ -37,7 +37,7 @@ class Range:
         low: Smallest value, included.
         high: Largest value, included.
         scale: `"log"` or `"linear"`; for a β, `"log"` is the logarithm of 1 - β. Default: the hyperparameter's habitual
-            scale, which is log for `learning_rate`, `beta_1`, `beta_2`, `epsilon` and `weight_decay`.
+            scale.
         points: The range stands for this many values, evenly spaced on the scale, both ends among them. A `grid` needs
             it; `draw` takes any value of the range without it, and those values alone with it. Whole numbers are
             rounded to, so that there may be fewer.
@@ -101,8 +101,7 @@ def grid(space: Mapping[str, Values]) -> list[Setting]:
 
     Args:
         space: Names of hyperparameters, and what each may be: a value, some values, a `Range` with `points`, or its
-            text (see `parse`). Names: `learning_rate`, `beta_1`, `beta_2`, `epsilon`, `weight_decay`, `warmup_steps`,
-            `cosine_alpha`, `amsgrad`, `batch_size`.
+            text (see `parse`). Names: those of `HYPERPARAMETERS`.
 
     Returns:
         The settings; the last name's value changes fastest. A value that is given twice counts once, so there may be
