@@ -1,7 +1,6 @@
 """The command `adamkit`. Each command has a file of its own; frameworks are imported when a command runs."""
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import typer
 from adamkit import __version__
 from adamkit.cli.memory import memory
 from adamkit.cli.range import learning_rate_range
+from adamkit.cli.streams import drop_output, make_streams_writable
 from adamkit.cli.sweep import sweep
 from adamkit.cli.train import train
 
@@ -45,7 +45,7 @@ def _commands(
 
 def main() -> None:
     """Run the command line: exit code 0, or 2 for wrong input, 1 for a failure of the machine, 130 for Ctrl-C."""
-    _make_streams_writable()
+    make_streams_writable()
     try:
         with _ending_like_ctrl_c():
             code = app(standalone_mode=False)
@@ -100,18 +100,3 @@ def _ending_like_ctrl_c() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _make_streams_writable() -> None:
-    """Streams that are closed go nowhere; in a locale without η it becomes a question mark."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
-        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
-
-
-def drop_output() -> None:
-    """Send what is still to be written nowhere, so that Python does not fail on it at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from adamkit.cli.streams import drop_output
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ class Output:
 
     def end_without_reader(self) -> None:
         """The reader of a pipe has gone, as `head` does: end as after Ctrl-C, with everything saved."""
-        from adamkit.cli import drop_output
-
         self._reader_gone = True
         self._notes = sys.stderr
         drop_output()

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from adamkit import arrays, moments, rounding, rule
-from adamkit.keras.internals import learning_rate_of
+from adamkit.keras.internals import averages_of, copy_exclusions, learning_rate_of, own_value, trained_by
 from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
 
 _OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed")
@@ -293,7 +293,7 @@ class Adam(keras.optimizers.Adam):
             state = [slot.values for slot in slots] + [slot.scales for slot in slots] + [remainder]
             tensors = [variable.value, gradient, *(part.value for part in state if part is not None)]
             # In a `StatelessScope` the values are the caller's, which must stay as they are.
-            if tensors[0] is not variable._value or not kernel.applies(form, tensors):
+            if tensors[0] is not own_value(variable) or not kernel.applies(form, tensors):
                 return False
             groups.setdefault((form, self._use_weight_decay(variable)), []).append((*tensors, index))
         step, rate = (np.asarray(ops.convert_to_numpy(number)).item() for number in (self._step(), learning_rate))
@@ -319,7 +319,7 @@ class Adam(keras.optimizers.Adam):
         state = [*variables, *self._state(variables), self._iterations]
         values = [variable.value for variable in state]
         traced = any(isinstance(value, Tracer) for value in (*gradients, *values))
-        if traced or values[0] is not variables[0]._value:  # the latter in a `StatelessScope`: the caller's arrays
+        if traced or values[0] is not own_value(variables[0]):  # the latter in a `StatelessScope`: the caller's arrays
             return False
         key = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat, *map(id, variables))
         programs = _PROGRAMS.setdefault(self, {})
@@ -371,13 +371,13 @@ class Adam(keras.optimizers.Adam):
         finally:
             self.ema_overwrite_frequency = frequency
         due = ops.equal(ops.mod(self._step(), frequency), 0)
-        for variable, average in zip(self._trainable_variables, self._model_variables_moving_average, strict=True):
+        for variable, average in zip(trained_by(self), averages_of(self), strict=True):
             if average is not None:
                 wide = self._wide(variable)
                 self._assign_wide(variable, ops.where(due, ops.cast(average, wide.dtype), wide))
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+        for variable, average in zip(trainable_variables, averages_of(self), strict=True):
             if average is not None:
                 value = ops.cast(self._wide(variable), average.dtype)
                 weight = ops.cast(ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.ema_momentum), average.dtype)
@@ -388,7 +388,7 @@ class Adam(keras.optimizers.Adam):
         if keras.backend.backend() == "tensorflow" and not narrow:  # which knows what to do on several devices
             super()._overwrite_model_variables_with_average_value(trainable_variables)
             return
-        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+        for variable, average in zip(trainable_variables, averages_of(self), strict=True):
             if average is not None:
                 # A copy: on JAX the next `fit` gives away both buffers, and cannot give away one twice.
                 self._assign_wide(variable, ops.copy(ops.cast(average, _arithmetic_dtype(variable))))
@@ -460,11 +460,9 @@ def _arguments(optimizer: keras.optimizers.Adam) -> dict[str, Any]:
 
 def _continued(source: keras.optimizers.Adam, target: Any) -> Any:
     """The optimizer `target`, with the state of `source`."""
-    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
-        if hasattr(source, name):
-            setattr(target, name, getattr(source, name))
+    copy_exclusions(source, target)
     if source.built:
-        target.build(source._trainable_variables)
+        target.build(trained_by(source))
     copy_state(source, target)
     return target
 

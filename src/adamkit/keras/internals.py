@@ -1,6 +1,7 @@
-"""Each reach into what Keras does not make public, for the optimizer and the lab: see `tests/keras/test_internals.py`.
+"""Each reach into what Keras does not make public, for the optimizer and the lab.
 
-The optimizer's own overrides of Keras's methods (`_backend_update_step` and the like) stand in `adam.py`.
+A subclass must also call and override methods of Keras's optimizers that are not public (`_backend_update_step` and the
+like): these stand in `adam.py`. `tests/keras/test_internals.py` names what a new release of Keras lacks, here and there.
 """
 
 import contextlib
@@ -35,6 +36,32 @@ def step_count_of(optimizer: Any) -> keras.Variable:
 def averages_of(optimizer: Any) -> list[Any]:
     """With `use_ema`, the variables that hold the moving average of each trainable variable."""
     return without_scaler(optimizer)._model_variables_moving_average
+
+
+def trained_by(optimizer: Any) -> list[keras.Variable]:
+    """The model's variables that a built optimizer trains, in its order."""
+    return optimizer._trainable_variables
+
+
+def moments_of(optimizer: Any) -> list[list[Any]]:
+    """Of Keras's Adam or ours, once built: first moments, second moments and, with AMSGrad, the largest second ones.
+
+    A variable for each that is trained, or None where the optimizer does not train it by steps.
+    """
+    largest = [optimizer._velocity_hats] if optimizer.amsgrad else []
+    return [optimizer._momentums, optimizer._velocities, *largest]
+
+
+def copy_exclusions(source: Any, target: Any) -> None:
+    """Exclude from weight decay what `source.exclude_from_weight_decay` has; it sets these attributes when called."""
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
+
+
+def own_value(variable: keras.Variable) -> Any:
+    """The tensor that the variable itself holds; `value` is the caller's inside a `StatelessScope`."""
+    return variable._value
 
 
 def compiled_parts(model: keras.Model) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from adamkit import moments, rounding
+from adamkit.keras.internals import moments_of, trained_by
 
 MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
 
@@ -53,8 +54,8 @@ class Slot(NamedTuple):
 
 def slots(optimizer: keras.optimizers.Adam) -> list[Slot]:
     """All moments of an optimizer, Keras's Adam or ours, in the order of its variables."""
-    scales = getattr(optimizer, "_scales", None) or [[None] * 3] * len(optimizer._momentums)
-    kinds = [optimizer._momentums, optimizer._velocities, *([optimizer._velocity_hats] if optimizer.amsgrad else [])]
+    kinds = moments_of(optimizer)
+    scales = getattr(optimizer, "_scales", None) or [[None] * 3] * len(kinds[0])
     table = [
         [None if variables[i] is None else Slot(name, variables[i], scales[i][kind]) for i in range(len(variables))]
         for kind, (name, variables) in enumerate(zip(MOMENT_NAMES, kinds, strict=False))
@@ -99,7 +100,7 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
     values, rest = values[: len(own)], values[len(own) :]
     coded = [array.dtype.kind in "iu" for array in values]
     scales, rest = rest[: sum(coded)], rest[sum(coded) :]
-    narrow = sum(_is_narrow(variable) for variable in optimizer._trainable_variables)
+    narrow = sum(_is_narrow(variable) for variable in trained_by(optimizer))
     if len(values) < len(own) or len(scales) < sum(coded) or len(rest) not in (0, narrow):
         return False
     for variable, array in [

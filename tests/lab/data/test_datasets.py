@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
 from adamkit.lab import data
-from adamkit.lab.data import Dataset, InputError
+from adamkit.lab.data import Dataset
+from adamkit.lab.errors import InputError
 
 finite = st.floats(-1e6, 1e6, width=32)
 tables = hnp.arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(1, 5)), elements=finite)

@@ -8,7 +8,8 @@ import pytest
 from keras import layers
 
 from adamkit.lab import data, models
-from adamkit.lab.data import Dataset, InputError
+from adamkit.lab.data import Dataset
+from adamkit.lab.errors import InputError
 
 # Keras's own, when it saves under JAX with NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")

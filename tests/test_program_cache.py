@@ -1,0 +1,65 @@
+"""The cache of compiled programs that the tests share changes no bit, and does what the tests rely on."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from adamkit.lab import train
+from tests.lab.some_models import CASES, compiled
+
+FOLDER = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+@pytest.fixture(scope="module")
+def cache_events():
+    """The events of JAX's cache, as they come."""
+    names = []
+    jax.monitoring.register_event_listener(lambda name, **_: names.append(name.rpartition("/")[2]))
+    yield names
+    jax.monitoring.clear_event_listeners()
+
+
+def trained():
+    """(weights, history) of a model of its own: every program is compiled, or found, anew."""
+    make, objective, x, y = CASES["convolution"]
+    jax.clear_caches()
+    result = train(compiled(make, objective), x, y, epochs=2, batch_size=16)
+    return [*result.model.get_weights(), *result.history.drop(columns="seconds").to_numpy().T]
+
+
+@pytest.fixture(scope="module")
+def first(cache_events):
+    """In a cache that has none of it."""
+    return trained()
+
+
+@pytest.mark.slow
+def test_a_program_from_the_cache_gives_the_bits_of_the_compiled_one(first, cache_events):
+    cache_events.clear()
+    again = trained()
+    assert cache_events.count("cache_hits") > 0
+    assert cache_events.count("cache_misses") == 0
+    for own, other in zip(again, first, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.slow
+def test_without_the_cache_it_is_compiled_and_gives_the_same_bits(first, cache_events, compiled_anew):
+    before = sorted(FOLDER.iterdir())
+    cache_events.clear()
+    again = trained()
+    assert {"cache_hits", "cache_misses"}.isdisjoint(cache_events)
+    assert sorted(FOLDER.iterdir()) == before
+    for own, other in zip(again, first, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_another_program_is_none_of_those_in_the_cache():
+    before = len(list(FOLDER.iterdir()))
+    for number in (1.0, 2.0):
+        assert jax.jit(lambda x, number=number: x * number + 0.7251)(3.0) == pytest.approx(3 * number + 0.7251)
+    assert len(list(FOLDER.iterdir())) >= before + 2
