@@ -48,6 +48,8 @@ def step(
     amsgrad=False,
     epsilon_hat=False,
     maximize=False,
+    bias_correction=True,
+    adaptivity=True,
     exact=False,
 ):
     """One iteration of the loop of Algorithm 1."""
@@ -67,7 +69,11 @@ def step(
     v = beta_2 * state.v + (1 - beta_2) * g * g
     v_max = np.maximum(state.v_max, v)  # Reddi et al. 2018
     second = v_max if amsgrad else v
-    if epsilon_hat:  # the form before Section 2.1
+    if not bias_correction or not adaptivity:  # parts left out, in the words of Algorithm 1
+        m_hat = m / (1 - beta_1**t) if bias_correction else m
+        v_hat = second / (1 - beta_2**t) if bias_correction and not epsilon_hat else second
+        theta = theta - eta * m_hat / (sqrt(v_hat) + epsilon if adaptivity else 1)
+    elif epsilon_hat:  # the form before Section 2.1
         alpha = eta * (1 - beta_2**t) ** convert(0.5) / (1 - beta_1**t)
         theta = theta - alpha * m / (sqrt(second) + epsilon)
     else:

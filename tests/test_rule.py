@@ -43,6 +43,8 @@ options = st.fixed_dictionaries(
         "weight_decay": st.sampled_from([0.0, 0.01]),
         "decoupled": st.booleans(),
         "epsilon_hat": st.booleans(),
+        "bias_correction": st.booleans(),
+        "adaptivity": st.booleans(),
     }
 )
 
@@ -84,6 +86,21 @@ def test_first_step_has_the_size_of_the_learning_rate_for_any_gradient():
     np.testing.assert_allclose(theta, -0.01 * np.sign(gradient), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("beta_1", "factor"), [(0.9, math.sqrt(10)), (0.0, math.sqrt(1000))])
+def test_first_step_without_bias_correction_is_so_many_times_as_large(beta_1, factor):
+    options = {"learning_rate": 0.01, "beta_1": beta_1, "epsilon": 0.0, "bias_correction": False}
+    theta, _ = adamkit.step(np.zeros(2), np.array([3.0, -1e-4]), adamkit.init(np.zeros(2)), **options)
+    np.testing.assert_allclose(theta, [-0.01 * factor, 0.01 * factor], rtol=1e-12)
+
+
+def test_without_adaptivity_the_step_is_linear_in_the_gradient():
+    """And with β₁ = 0 it is gradient descent."""
+    state, gradient = adamkit.init(np.zeros(3)), np.array([1.0, -20.0, 1e6])
+    theta, state = adamkit.step(np.zeros(3), gradient, state, learning_rate=0.5, beta_1=0.0, adaptivity=False)
+    np.testing.assert_array_equal(theta, -0.5 * gradient)
+    np.testing.assert_array_equal(state.second_moment, 0)
+
+
 def test_epsilon_hat_weighs_32_times_as_much_on_the_first_step():
     paper = rule.coefficients(1, 1.0, rule.Decay.of(0.9), rule.Decay.of(0.999), 1e-7)
     keras = rule.coefficients(1, 1.0, rule.Decay.of(0.9), rule.Decay.of(0.999), 1e-7, epsilon_hat=True)
@@ -112,6 +129,8 @@ def test_nan_and_infinite_gradients_show_and_harm_no_neighbour():
         ("weight_decay", None, TypeError, "a finite number >= 0"),
         ("decoupled", 1, TypeError, "True or False"),
         ("epsilon_hat", "yes", TypeError, "True or False"),
+        ("bias_correction", 0, TypeError, "True or False"),
+        ("adaptivity", None, TypeError, "True or False"),
     ],
 )
 def test_bad_hyperparameters_are_named_with_what_is_accepted(name, value, error, accepted):

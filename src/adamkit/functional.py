@@ -54,6 +54,8 @@ def step(
     weight_decay: float = 0.0,
     decoupled: bool = True,
     epsilon_hat: bool = False,
+    bias_correction: bool = True,
+    adaptivity: bool = True,
 ) -> tuple[NDArray, AdamState]:
     """One step of Adam: Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1.
 
@@ -69,6 +71,8 @@ def step(
         decoupled: True: weight decay shrinks the parameter by η·λ (AdamW, Loshchilov and Hutter 2019). False: λ times
             the parameter is added to the gradient (L2).
         epsilon_hat: Add ε before bias correction, as Keras and TensorFlow do ("epsilon hat" in the paper).
+        bias_correction: False: m and v as they are, in place of m̂ and v̂.
+        adaptivity: False: the step is η·m̂, gradient descent with momentum; v stays as it is.
 
     Returns:
         The new parameter and the new state. The arguments are left as they are.
@@ -101,6 +105,8 @@ def step(
         rule.check_number("weight_decay", weight_decay),
         epsilon_hat=rule.check_flag("epsilon_hat", epsilon_hat),
         decoupled=rule.check_flag("decoupled", decoupled),
+        bias_correction=rule.check_flag("bias_correction", bias_correction),
+        adaptivity=rule.check_flag("adaptivity", adaptivity),
     )
     new = rule.update(parameter.astype(dtype), gradient.astype(dtype), *state[1:], coefficients, xp=np)
     return new.parameter.astype(parameter.dtype), AdamState(state.step + 1, *new[1:])

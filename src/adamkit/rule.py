@@ -39,6 +39,7 @@ class Coefficients(NamedTuple):
     epsilon: Scalar  # ε·√(1 - β₂ᵗ), or ε̂
     shrinkage: Scalar  # η·λ, decoupled weight decay
     penalty: Scalar  # λ, coupled weight decay (L2)
+    adaptive: bool = True  # whether a step is divided by √v̂ + ε
 
 
 class Update(NamedTuple):
@@ -65,6 +66,8 @@ def coefficients(
     *,
     epsilon_hat: bool = False,
     decoupled: bool = True,
+    bias_correction: bool = True,
+    adaptivity: bool = True,
     xp: Any = math,
 ) -> Coefficients:
     """The numbers of step t >= 1.
@@ -72,15 +75,22 @@ def coefficients(
     η·m̂ / (√v̂ + ε) is computed in the form just before Section 2.1 of the paper, which leaves one division and one
     square root an element: (η·√(1 - β₂ᵗ)/(1 - β₁ᵗ))·m / (√v + ε̂), with ε̂ = ε·√(1 - β₂ᵗ) exactly where Algorithm 1
     has ε. With `epsilon_hat` the given ε is that ε̂, as in Keras and TensorFlow.
+
+    Two parts of the rule can be left out, to see what they are for; a third is left out by β₁ = 0. Without
+    `bias_correction` m̂ = m and v̂ = v. Without `adaptivity` the step is η·m̂: gradient descent with momentum, in which
+    neither β₂ nor ε nor AMSGrad has a part.
     """
-    root = xp.sqrt(bias_correction(step, second_decay, xp))
+    root, correction = _corrections(step, first_decay, second_decay, xp) if bias_correction else (1.0, 1.0)
+    if not adaptivity:
+        root = 1.0
     return Coefficients(
         first_decay,
         second_decay,
-        step_size=learning_rate * root / bias_correction(step, first_decay, xp),
+        step_size=learning_rate * root / correction,
         epsilon=epsilon if epsilon_hat else epsilon * root,
         shrinkage=learning_rate * weight_decay if decoupled and not _is_zero(weight_decay) else 0.0,
         penalty=0.0 if decoupled else weight_decay,
+        adaptive=adaptivity,
     )
 
 
@@ -102,6 +112,11 @@ def update(
     if not _is_zero(k.penalty):
         gradient = gradient + k.penalty * parameter
     m = moving_average(first_moment, gradient, k.first_decay, xp)  # β₁·m + (1 - β₁)·g
+    if not k.adaptive:
+        change = k.step_size * m  # η·m̂
+        if not _is_zero(k.shrinkage):
+            change = change + k.shrinkage * parameter
+        return Update(parameter - change, m, second_moment, max_second_moment)
     v = moving_average(second_moment, gradient * gradient, k.second_decay, xp)  # β₂·v + (1 - β₂)·g²
     if max_second_moment is not None:
         max_second_moment = xp.maximum(max_second_moment, v)
@@ -149,6 +164,11 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False. Received: {name}={value!r} of type {type(value).__name__}")
     return value
+
+
+def _corrections(step: Scalar, first: Decay, second: Decay, xp: Any) -> tuple[Scalar, Scalar]:
+    """√(1 - β₂ᵗ) and 1 - β₁ᵗ."""
+    return xp.sqrt(bias_correction(step, second, xp)), bias_correction(step, first, xp)
 
 
 def _is_zero(value: Scalar) -> bool:

@@ -15,7 +15,8 @@ from adamkit import arrays, moments, rounding, rule
 from adamkit.keras.internals import averages_of, copy_exclusions, learning_rate_of, own_value, trained_by
 from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
 
-_OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed")
+_SWITCHES = ("bias_correction", "adaptivity")  # parts of the rule that can be left out
+_OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", *_SWITCHES)
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
 
@@ -65,6 +66,10 @@ class Adam(keras.optimizers.Adam):
             Defaults to `"compensated"`.
         rounding_seed: A whole number, 0 <= seed < 2³², from which the random bits of `"compensated8"` and
             `"stochastic"` are made: the same seed, the same bits. Defaults to 0.
+        bias_correction: False leaves bias correction out, to see what it is for: m and v themselves are used, which
+            begin at 0. Defaults to True.
+        adaptivity: False leaves out the division by √v̂ + ε: the step is η·m̂, gradient descent with momentum, and
+            wants a larger η. `beta_2`, `epsilon` and `amsgrad` then have no part in it. Defaults to True.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -102,6 +107,8 @@ class Adam(keras.optimizers.Adam):
         moment_dtype: str = "float32",
         parameter_rounding: str = "compensated",
         rounding_seed: int = 0,
+        bias_correction: bool = True,
+        adaptivity: bool = True,
         **kwargs: Any,
     ):
         checked: Any = learning_rate
@@ -130,6 +137,8 @@ class Adam(keras.optimizers.Adam):
         self.moment_dtype = moments.check_format("moment_dtype", moment_dtype)
         self.parameter_rounding = rounding.check_rounding("parameter_rounding", parameter_rounding)
         self.rounding_seed = rounding.check_seed("rounding_seed", rounding_seed)
+        self.bias_correction = rule.check_flag("bias_correction", bias_correction)
+        self.adaptivity = rule.check_flag("adaptivity", adaptivity)
 
     def build(self, var_list):
         """Make the optimizer's variables: for each variable of the model the moments, and what rounding it drops."""
@@ -268,6 +277,8 @@ class Adam(keras.optimizers.Adam):
             self.epsilon,
             0.0 if self.weight_decay is None else self.weight_decay,
             epsilon_hat=self.epsilon_hat,
+            bias_correction=self.bias_correction,
+            adaptivity=self.adaptivity,
             xp=xp,
         )
 
@@ -276,7 +287,7 @@ class Adam(keras.optimizers.Adam):
         import torch
 
         kernel = _cpu_kernel()
-        if kernel is None or torch.compiler.is_compiling():
+        if kernel is None or torch.compiler.is_compiling() or not self.adaptivity:
             return False
         groups: dict[Any, list] = {}  # the columns' entries of each variable, by form and by whether it decays
         for gradient, variable in zip(gradients, variables, strict=True):
@@ -321,7 +332,8 @@ class Adam(keras.optimizers.Adam):
         traced = any(isinstance(value, Tracer) for value in (*gradients, *values))
         if traced or values[0] is not own_value(variables[0]):  # the latter in a `StatelessScope`: the caller's arrays
             return False
-        key = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat, *map(id, variables))
+        numbers = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat)
+        key = (*numbers, self.bias_correction, self.adaptivity, *map(id, variables))
         programs = _PROGRAMS.setdefault(self, {})
         if key not in programs:
             optimizer = weakref.ref(self)
@@ -445,7 +457,14 @@ class Adam(keras.optimizers.Adam):
 
         It continues the run as this optimizer would with `epsilon_hat=True`. With `epsilon_hat=False` its steps differ
         by where ε is added, which fades as β₂ᵗ does.
+
+        Raises:
+            ValueError: A part of the rule is left out (`bias_correction` or `adaptivity` is False): Keras's Adam has
+                all of it.
         """
+        for name in _SWITCHES:
+            if not getattr(self, name):
+                raise ValueError(f"{name} must be True for a keras.optimizers.Adam, which has it. Received: False")
         config = {name: value for name, value in _arguments(self).items() if name not in _OWN_ARGUMENTS}
         return _continued(self, keras.optimizers.Adam(**config))
 

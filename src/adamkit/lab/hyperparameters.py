@@ -144,6 +144,14 @@ HYPERPARAMETERS = {
         ),
         Hyperparameter("amsgrad", False, "The AMSGrad variant.", kind="flag", changes_program=True),
         Hyperparameter(
+            "bias_correction", True, "Bias correction of both moments.",
+            kind="flag", changes_program=True, title="bias correction",
+        ),
+        Hyperparameter(
+            "adaptivity", True, "The division by the root of the second moment; without it, momentum alone.",
+            kind="flag", changes_program=True,
+        ),
+        Hyperparameter(
             "batch_size", 32, "Rows a step.",
             kind="integer", minimum=1, of="training", changes_program=True, title="batch size",
             unit="examples",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _SCHEDULE = hyperparameters.names(of="schedule")
 _PROGRAM = hyperparameters.names(changes_program=True)  # settings are grouped by these
+_SWITCHES = hyperparameters.names(of="adam", changes_program=True)  # of them, what the optimizer is made with
 
 
 @dataclass(frozen=True)
@@ -357,7 +358,7 @@ class _Sweep:
 
     def _train_group(self, name: str, key: str, group: list[int], done: int, epochs: int, *, keep_all: bool) -> None:
         setting = self.settings[group[0]]
-        with _optimizer(self.model, setting.get("amsgrad")):
+        with _optimizer(self.model, setting):
             trainer = self._trainer(setting)
             of_seeds = [[Run(i, seed) for i in group] for seed in range(self.options["seeds"])]
             runs = [[run for run in of_seed if not self._has_ended(run)] for of_seed in of_seeds]
@@ -564,13 +565,14 @@ def _columns(model: keras.Model, validated: bool) -> list[str]:
 
 
 @contextlib.contextmanager
-def _optimizer(model: keras.Model, amsgrad: Any) -> Iterator[None]:
-    """The model with its optimizer, or one that has AMSGrad on or off as asked."""
+def _optimizer(model: keras.Model, setting: spaces.Setting) -> Iterator[None]:
+    """The model with its optimizer, or one whose switches are on or off as the setting has them."""
     own = model.optimizer
-    if amsgrad is None or amsgrad == without_scaler(own).amsgrad:
+    switches = {name: setting[name] for name in _SWITCHES if name in setting}
+    if all(value == getattr(without_scaler(own), name) for name, value in switches.items()):
         yield
         return
-    model.optimizer = _optimizer_for(own, {"amsgrad": amsgrad})
+    model.optimizer = _optimizer_for(own, switches)
     model.optimizer.build(model.trainable_variables)
     try:
         yield

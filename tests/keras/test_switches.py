@@ -1,0 +1,55 @@
+"""Bias correction and adaptivity left out: the oracle's path on each backend, in each format, and in Keras."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from adamkit.keras import Adam
+from tests import reference
+from tests.keras.test_exactness import as_numpy
+
+SWITCHES = [{"bias_correction": False}, {"adaptivity": False}, {"bias_correction": False, "adaptivity": False}]
+OPTIONS = {"learning_rate": 0.01, "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-5, "weight_decay": 0.1}
+
+
+def path(optimizer, gradients, start, dtype="float32"):
+    variable = keras.Variable(start, dtype=dtype)
+    for gradient in gradients:
+        optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
+    return as_numpy(variable)
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+@pytest.mark.parametrize("more", [{}, {"amsgrad": True, "epsilon_hat": True}], ids=["plain", "amsgrad"])
+def test_steps_follow_the_oracle(switches, more):
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(3, 4)).astype("float32")
+    gradients = rng.normal(size=(7, 3, 4)).astype("float32")
+    options = OPTIONS | switches | more
+    expected = reference.run(start, gradients, **options)[-1].theta
+    np.testing.assert_allclose(path(Adam(**options), gradients, start), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_switch_reaches_narrow_moments_and_narrow_variables():
+    start = np.full(4096, 0.5, "float32")
+    gradients = np.full((3, 4096), 0.25, "float32")
+    optimizer = Adam(learning_rate=0.01, beta_1=0.0, adaptivity=False, moment_dtype="int8")
+    np.testing.assert_allclose(path(optimizer, gradients, start), 0.5 - 3 * 0.01 * 0.25, rtol=1e-6)
+    optimizer = Adam(learning_rate=0.01, beta_1=0.0, adaptivity=False)
+    narrow = path(optimizer, gradients, start, "bfloat16").astype("float32")
+    np.testing.assert_allclose(narrow, 0.5 - 3 * 0.01 * 0.25, rtol=2**-8)
+
+
+def test_switches_are_saved_and_made_again():
+    again = Adam.from_config(Adam(bias_correction=False, adaptivity=False).get_config())
+    assert (again.bias_correction, again.adaptivity) == (False, False)
+    assert Adam.from_keras(keras.optimizers.Adam()).bias_correction
+
+
+@pytest.mark.parametrize("name", ["bias_correction", "adaptivity"])
+def test_keras_has_no_such_switch(name):
+    with pytest.raises(ValueError, match=f"{name} must be True for a keras.optimizers.Adam"):
+        Adam(**{name: False}).to_keras()
+    with pytest.raises(TypeError, match=f"{name} must be True or False"):
+        Adam(**{name: 0})
