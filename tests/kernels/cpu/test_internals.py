@@ -1,4 +1,4 @@
-"""What the kernel needs of PyTorch and Numba that they do not make public, so that a release that breaks it is named."""
+"""What the kernel needs of PyTorch and Numba that is not public, so that a release that breaks it is named."""
 
 import ctypes
 import sys
