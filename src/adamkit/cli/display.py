@@ -75,6 +75,8 @@ class Output:
         self.note(f"data   {settings['data']}: {data['rows']} rows of {shape}, {kind}")
         if data["validation_rows"]:
             self.note(f"       {data['validation_rows']} more rows to validate on")
+        if data.get("test_rows"):
+            self.note(f"       {data['test_rows']} more rows to measure once, at the end")
         if data["standardized"]:
             self.note("       features standardized: mean 0, variance 1 on the rows to train on")
         parameters = record["model"]["parameters"]
@@ -162,6 +164,8 @@ class Display(Output):
         if not np.isnan(losses).all():
             best = int(np.nanargmin(losses))
             self.note(f"best   {key} {figure(losses[best])} in epoch {best + 1}")
+        if result.test is not None:
+            self.note(f"test   {', '.join(f'{name} {figure(value)}' for name, value in result.test.items())}")
         self.note(f"saved  {folder}")
         wrong = np.flatnonzero(~np.isfinite(history.to_numpy(np.float64)).all(axis=1)) + 1
         if len(wrong):

@@ -25,6 +25,17 @@ Target = Annotated[str | None, typer.Option(help="The column, or array, of a fil
 ValidationSplit = Annotated[
     float, typer.Option(help="The share of the rows to validate on, not train on.", rich_help_panel=DATA)
 ]
+TestSplit = Annotated[
+    float, typer.Option(help="The share of the rows to measure once, at the end.", rich_help_panel=DATA)
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        help="Which rows these are: random (each class in its share) or last (as they stand in the file); "
+        "shuffled, as in runs of before.",
+        rich_help_panel=DATA,
+    ),
+]
 Model = Annotated[
     str,
     typer.Option(

@@ -19,6 +19,8 @@ def train(
     data: options.Data = "random",
     target: options.Target = None,
     validation_split: options.ValidationSplit = 0.0,
+    test_split: options.TestSplit = 0.0,
+    split: options.Split = "random",
     model: options.Model = "mlp",
     loss: options.Loss = None,
     metrics: options.Metrics = None,

@@ -457,7 +457,9 @@ def test_a_byte_order_mark_is_no_part_of_a_name():
     assert data.load("a.csv", target="y").feature_names == ("a",)
 
 
-@pytest.mark.parametrize("module", ["data", "errors", "models", "references"])
+@pytest.mark.parametrize(
+    "module", ["data.datasets", "data.splits", "errors", "models.named", "models.objectives", "references"]
+)
 def test_the_examples_in_docstrings(module):
     results = doctest.testmod(importlib.import_module(f"adamkit.lab.{module}"))
     assert results.attempted > 0

@@ -74,7 +74,9 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(name: str, *, target: str | None = None, kind: TargetKind | None = None, seed: int = 0) -> Dataset:
+def load(
+    name: str, *, target: str | None = None, kind: TargetKind | None = None, seed: int = 0, shuffle: bool = True
+) -> Dataset:
     """The data set that `name` names.
 
     Rows from files and from scikit-learn are shuffled once, with `seed`, since many are sorted by class or by date and
@@ -98,6 +100,7 @@ def load(name: str, *, target: str | None = None, kind: TargetKind | None = None
         kind: What kind of target it is. None: two different values are "binary"; text, booleans, categories and
             integers with at most 20 different values are "classes"; other numbers are a "number".
         seed: An integer >= 0, for the random numbers of `random` and the order of the rows.
+        shuffle: False: all rows keep the order that they have there.
 
     Returns:
         The data set, with finite features and at least two different labels.
@@ -115,12 +118,15 @@ def load(name: str, *, target: str | None = None, kind: TargetKind | None = None
         raise InputError(f"seed must be an integer >= 0. Received: seed={seed!r}")
     if Path(name).suffix.lower() in files.ENDINGS:
         contents = files.read(Path(name), target)
-        return _shuffled(_encoded(name, contents.x, contents.y, contents.target, kind), seed)
+        dataset = _encoded(name, contents.x, contents.y, contents.target, kind)
+        return _shuffled(dataset, seed) if shuffle else dataset
     if target is not None:
         accepted = " or ".join(files.ENDINGS)
         raise InputError(f"the target {target!r} must be in a {accepted} file, and {name!r} is no such file")
     if name in _BUILT_IN:
         dataset = _BUILT_IN[name](name, seed)
+        if shuffle and _BUILT_IN[name] is _scikit_learn:
+            dataset = _shuffled(dataset, seed)
         return dataset if kind in (None, dataset.target) else _encoded_again(dataset, kind)
     if references.is_reference(name):
         return _from_function(name, kind)
@@ -145,7 +151,7 @@ def _scikit_learn(name: str, seed: int) -> Dataset:
     if name == "digits":
         digits: Any = datasets.load_digits()
         x = (digits.images[..., None] / 16).astype(np.float32)
-        return _shuffled(Dataset(name, x, digits.target.astype(np.int32), "classes", _DIGITS), seed)
+        return Dataset(name, x, digits.target.astype(np.int32), "classes", _DIGITS)
     if name == "diabetes":
         bunch: Any = datasets.load_diabetes(scaled=False)
         kind, dtype, class_names = "number", np.float32, None
@@ -153,7 +159,7 @@ def _scikit_learn(name: str, seed: int) -> Dataset:
         bunch = {"breast_cancer": datasets.load_breast_cancer, "wine": datasets.load_wine}[name]()
         class_names = tuple(map(str, bunch.target_names))
         kind, dtype = ("binary", np.float32) if len(class_names) == 2 else ("classes", np.int32)
-    dataset = Dataset(
+    return Dataset(
         name,
         bunch.data.astype(np.float32),
         bunch.target.astype(dtype),
@@ -162,7 +168,6 @@ def _scikit_learn(name: str, seed: int) -> Dataset:
         tuple(map(str, bunch.feature_names)),
         standardize=True,
     )
-    return _shuffled(dataset, seed)
 
 
 def _keras_images(name: str, seed: int) -> Dataset:

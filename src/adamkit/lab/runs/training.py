@@ -55,6 +55,8 @@ class Settings(_Hyperparameters):
         moment_dtype: As in `adamkit.keras.Adam`.
         epochs: How often to go through the data, >= 1.
         validation_split: The share of the rows to validate on, 0 <= share < 1.
+        test_split: The share of the rows to measure once at the end, 0 <= share < 1.
+        split: Which rows these are: "random", "last" or "shuffled"; see `adamkit.lab.data.partition`.
         shuffle: Whether each epoch has a new order of the rows.
         seed: Of the initial weights, the order of the rows, dropout and the random example.
         backend: "jax", "tensorflow" or "torch".
@@ -69,6 +71,8 @@ class Settings(_Hyperparameters):
     moment_dtype: str = "float32"
     epochs: int = 50
     validation_split: float = 0.0
+    test_split: float = 0.0
+    split: str = "random"
     shuffle: bool = True
     seed: int = 0
     backend: str = "jax"
@@ -86,7 +90,8 @@ class Settings(_Hyperparameters):
         for name, known in HYPERPARAMETERS.items():
             known.check(getattr(self, name))
         try:
-            rule.check_number("validation_split", self.validation_split, below=1)
+            for name in ("validation_split", "test_split"):
+                rule.check_number(name, getattr(self, name), below=1)
             for name in ("epsilon_hat", "shuffle"):
                 rule.check_flag(name, getattr(self, name))
             moments.check_format("moment_dtype", self.moment_dtype)
@@ -96,11 +101,13 @@ class Settings(_Hyperparameters):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
                 raise InputError(f"{name} must be a whole number >= {least} and < 2³². Received: {name}={value!r}")
-        if self.backend not in BACKENDS:
-            raise InputError(
-                f"backend must be one of {', '.join(BACKENDS)}. Received: backend={self.backend!r}."
-                f"{nearest(str(self.backend), BACKENDS)}"
-            )
+        for name, accepted in (("split", data_sets.METHODS), ("backend", BACKENDS)):
+            value = getattr(self, name)
+            if value not in accepted:
+                raise InputError(
+                    f"{name} must be one of {', '.join(accepted)}. Received: {name}={value!r}."
+                    f"{nearest(str(value), accepted)}"
+                )
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Settings":
@@ -109,9 +116,11 @@ class Settings(_Hyperparameters):
         unknown = [name for name in record["settings"] if name not in known]
         if unknown:
             raise InputError(f"the run's settings must be among {', '.join(known)}. Received: {', '.join(unknown)}")
-        return cls(**record["settings"])
+        return cls(**(_BEFORE_THERE_WAS_A_SPLIT | record["settings"]))
 
 
+# What the settings of a run were whose record does not say.
+_BEFORE_THERE_WAS_A_SPLIT = {"split": "shuffled"}
 BACKENDS = ("jax", "tensorflow", "torch")
 
 
@@ -123,6 +132,7 @@ class Prepared:
         settings: What they were made from.
         train: The rows to train on.
         validation: The rows to validate on, or None.
+        test: The rows to measure once at the end, or None.
         model: The compiled model.
         record: What `run.json` says of all this.
     """
@@ -130,6 +140,7 @@ class Prepared:
     settings: Settings
     train: data_sets.Dataset
     validation: data_sets.Dataset | None
+    test: data_sets.Dataset | None
     model: "keras.Model"
     record: dict[str, Any]
 
@@ -151,12 +162,17 @@ def prepare(settings: Settings) -> Prepared:
     if keras.backend.backend() != settings.backend:
         raise InputError(f"Keras runs on {keras.backend.backend()} in this process, not on {settings.backend}")
     _make_deterministic(settings)  # also for a function of the user's that draws random data
-    dataset = data_sets.load(settings.data, target=settings.target, seed=settings.seed)
-    train, validation = data_sets.split(dataset, settings.validation_split)
+    dataset = data_sets.load(
+        settings.data, target=settings.target, seed=settings.seed, shuffle=settings.split != "last"
+    )
+    parts = data_sets.partition(
+        dataset, settings.validation_split, settings.test_split, method=settings.split, seed=settings.seed
+    )
     scaling = None
     if dataset.standardize:
-        train, validation, mean, scale = data_sets.standardize(train, validation)
+        parts, mean, scale = data_sets.standardize_parts(parts)
         scaling = {"mean": mean.tolist(), "scale": scale.tolist()}
+    train, validation, test = parts
     _make_deterministic(settings)
     model = models.build(settings.model, train)
     loss, metrics = models.objective(train, settings.loss, settings.metrics, model=model)
@@ -175,6 +191,7 @@ def prepare(settings: Settings) -> Prepared:
             "fingerprint": dataset.fingerprint,
             "rows": len(train),
             "validation_rows": len(validation) if validation else 0,
+            "test_rows": len(test) if test else 0,
             "row_shape": list(dataset.row_shape),
             "target": dataset.target,
             "class_names": dataset.class_names and list(dataset.class_names),
@@ -187,7 +204,7 @@ def prepare(settings: Settings) -> Prepared:
         "versions": _versions(settings.backend),
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    return Prepared(settings, train, validation, model, record)
+    return Prepared(settings, train, validation, test, model, record)
 
 
 def again(folder: RunFolder, **changes: Any) -> Settings:
@@ -251,7 +268,8 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
 
     `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed"; the
     history is written as the run goes on, at most twice a second; the model at the end, also after Ctrl-C. A write
-    of the history that fails on the way is tried again, so that a disk that is full for a while loses nothing.
+    of the history that fails on the way is tried again, so that a disk that is full for a while loses nothing. The test
+    part is measured once, after the last epoch.
 
     Raises:
         InputError: The user's own model cannot be trained.
@@ -262,7 +280,7 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
     import pandas as pd
     import pyarrow.parquet  # noqa: F401  now, rather than within the second epoch
 
-    from adamkit.lab.training.trainer import train
+    from adamkit.lab.training.trainer import measure, train
 
     settings = prepared.settings
     record = prepared.record | {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -300,6 +318,9 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
         )
         if not rows:  # Ctrl-C before the first epoch
             raise KeyboardInterrupt
+        if (test := prepared.test) is not None:
+            result.test = measure(result.model, test.x, test.y, batch_size=settings.batch_size)
+            record["test"] = result.test
     except BaseException as error:
         if rows:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"

@@ -28,12 +28,14 @@ class TrainResult:
         model: The trained model, the one that was given.
         seconds: The whole run.
         interrupted: Whether Ctrl-C ended it before the last epoch.
+        test: The loss and each metric of the trained model on the test part, where the run has one; else None.
     """
 
     history: pd.DataFrame
     model: keras.Model
     seconds: float
     interrupted: bool
+    test: dict[str, float] | None = None
 
 
 @dataclass
@@ -123,6 +125,12 @@ def train(
     with ctrl_c_asks(run):
         fit(model, data, validation, run, batch_size, shuffle, seed)
     return TrainResult(pd.DataFrame(run.rows), model, time.perf_counter() - run.started, run.interrupted)
+
+
+def measure(model: keras.Model, x: Any, y: Any, *, batch_size: int = 32) -> dict[str, float]:
+    """The loss and each metric of a compiled model on rows that it was not trained on, by `model.evaluate`."""
+    logs: Any = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)  # pyright: ignore[reportArgumentType]
+    return {name: float(logs[name]) for name in loss_first(logs)}
 
 
 def check_model(model: Any) -> None:
