@@ -1,7 +1,7 @@
 """Each reach into what Keras does not make public, for the optimizer and the lab.
 
 A subclass must also call and override methods of Keras's optimizers that are not public (`_backend_update_step` and the
-like): these stand in `adam.py`. `tests/keras/test_internals.py` names what a new release of Keras lacks, here and there.
+like): these stand in `adam.py`. `tests/keras/test_internals.py` names what a new release lacks, here and there.
 """
 
 import contextlib
