@@ -2,26 +2,30 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-BACKENDS := jax tensorflow torch
+PYTEST = $(BIN)/python -m pytest
 
 .PHONY: train test test-fast lint format docs bench clean
 
 train: .venv/installed
 	$(BIN)/adamkit train
 
-# Every stage runs, also after one that fails; the last line says which did.
+# Every stage runs, also after one that fails; the last line says which did. Worksteal keeps the tests of a file, which
+# share what they compile, on one worker until the other has nothing left. The last two stages are as long as each other
+# and run side by side; the second one's output is shown when it is done.
 test: .venv/installed-test
-	@failed=""; \
-	for backend in $(BACKENDS); do \
-	    test $$backend = jax && tests=tests || tests=tests/keras; \
-	    echo "KERAS_BACKEND=$$backend pytest $$tests"; \
-	    KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 $$tests || failed="$$failed $$backend"; \
-	done; \
+	@failed=""; log=$$(mktemp); \
+	echo "KERAS_BACKEND=jax pytest tests"; \
+	KERAS_BACKEND=jax $(PYTEST) -n 2 --dist worksteal tests || failed=" jax"; \
+	KERAS_BACKEND=torch $(PYTEST) tests/keras > $$log 2>&1 & torch=$$!; \
+	echo "KERAS_BACKEND=tensorflow pytest tests/keras"; \
+	KERAS_BACKEND=tensorflow $(PYTEST) tests/keras || failed="$$failed tensorflow"; \
+	wait $$torch || failed="$$failed torch"; \
+	echo "KERAS_BACKEND=torch pytest tests/keras"; cat $$log; rm $$log; \
 	if test -n "$$failed"; then echo "make test: failed on:$$failed"; exit 1; fi; \
-	echo "make test: passed on: $(BACKENDS)"
+	echo "make test: passed on: jax tensorflow torch"
 
 test-fast: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "not slow"
 
 lint: .venv/installed-lint
 	$(BIN)/ruff check .
