@@ -17,7 +17,6 @@ class Kind(NamedTuple):
     loss: Any
     metrics: Any = None
     epochs: int = 2
-    rows: int = 0  # filled in from the data
 
 
 # Data -----------------------------------------------------------------------------------------------------------------
