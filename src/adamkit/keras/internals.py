@@ -91,6 +91,17 @@ def jax_nn() -> ModuleType:
     return nn
 
 
+def transposed_padding(
+    inputs: tuple, kernel: tuple, strides: Any, padding: str, output_padding: Any, dilation_rate: Any
+) -> list[tuple[int, int]]:
+    """JAX's padding of a transposed convolution on each axis; the shapes are (rows, …, channels) and (…, , )."""
+    from keras.src.backend.common import backend_utils
+
+    return backend_utils.compute_conv_transpose_padding_args_for_jax(
+        inputs, kernel, strides, padding, output_padding, dilation_rate
+    )
+
+
 @contextlib.contextmanager
 def without_tensorflow() -> Iterator[None]:
     """Keras imports TensorFlow, where it is installed, to save or copy a model on any backend: seconds, and log."""

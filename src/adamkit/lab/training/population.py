@@ -170,11 +170,12 @@ class Program:
 
     def _train_batches(self, state: tuple, hyperparameters: dict, data: Data, batches: jax.Array) -> tuple[tuple, Logs]:
         adam = _adam(self._model.optimizer)
+        n = len(state[2][0])
 
         def step(state, indices):
             batch = jax.tree.map(lambda rows: rows[indices], data)
             batch_axis = None if indices.ndim == 1 else 0
-            return jax.vmap(member_step, in_axes=(0, 0, batch_axis))(state, hyperparameters, batch)
+            return _mapped(member_step, (0, 0, batch_axis), n)(state, hyperparameters, batch)
 
         def member_step(state, hyperparameters, batch):
             if "learning_rate" in hyperparameters:
@@ -192,19 +193,18 @@ class Program:
     def _test_epoch(self, members: Members, data: Data, batch_size: int) -> Logs:
         def step(metrics, indices):
             batch = jax.tree.map(lambda rows: rows[indices], data)
-            return jax.vmap(member_step, in_axes=(0, 0, 0, None))(
-                metrics, members.trainable, members.non_trainable, batch
-            )
+            return _mapped(member_step, (0, 0, 0, None), n)(metrics, members.trainable, members.non_trainable, batch)
 
         def member_step(metrics, trainable, non_trainable, batch):
             with as_matrix_products():
                 logs, (_, _, metrics) = self._model.test_step((trainable, non_trainable, metrics), batch)
             return list(metrics), self._own_logs(logs)
 
+        n = len(members.optimizer[0])
         rows = jax.tree.leaves(data)[0].shape[0]
         order = jnp.arange(rows, dtype="int32")
         full = rows // batch_size * batch_size
-        metrics, logs = self._metrics(len(members.optimizer[0])), {}
+        metrics, logs = self._metrics(n), {}
         if full:
             metrics, logs = _scan(step, metrics, order[:full].reshape(-1, batch_size))
         if full < rows:
@@ -234,6 +234,21 @@ def _batches(order: np.ndarray, batch_size: int) -> np.ndarray:
     """Whole batches of (rows,) or (n, rows) as (batches, batch_size) or (batches, n, batch_size)."""
     full = order.shape[-1] // batch_size * batch_size
     return np.moveaxis(order[..., :full].reshape(*order.shape[:-1], -1, batch_size), -2, 0)
+
+
+def _mapped(function: Callable, axes: tuple[int | None, ...], n: int) -> Callable:
+    """`jax.vmap` over n members; of one alone without it, as XLA is faster at products of matrices than of stacks."""
+    if n > 1:
+        return jax.vmap(function, in_axes=axes)
+
+    def alone(*arguments: Any) -> Any:
+        own = [
+            argument if axis is None else jax.tree.map(lambda array: jnp.squeeze(array, 0), argument)
+            for argument, axis in zip(arguments, axes, strict=True)
+        ]
+        return jax.tree.map(lambda array: jnp.expand_dims(array, 0), function(*own))
+
+    return alone
 
 
 def _scan(step: Callable, state: Any, batches: jax.Array) -> tuple[Any, Any]:
