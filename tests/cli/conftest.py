@@ -2,11 +2,10 @@
 
 import sys
 
-import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from adamkit import cli
+from adamkit.lab.sweeping.sweeper import SweepResult
 
 
 @pytest.fixture
@@ -22,19 +21,7 @@ def command_line(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture(scope="module")
-def each_program_compiled_once(tmp_path_factory):
-    """JAX's cache on disk: most of the time of these short runs is compilation, of a few programs again and again."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+@pytest.fixture
+def no_charts(monkeypatch):
+    """They take seconds to draw, and have tests of their own."""
+    monkeypatch.setattr(SweepResult, "charts", lambda self, folder: [])

@@ -10,8 +10,6 @@ from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.sweeping import learning_rate_range as lab
 from tests.cli.folders import tree
 
-pytestmark = pytest.mark.usefixtures("each_program_compiled_once")
-
 QUICK = "range", "--model", "logistic", "--data", "breast_cancer", "--steps", 60
 
 

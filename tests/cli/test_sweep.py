@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,8 +19,6 @@ from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.sweeper import Progress
 from tests.cli.folders import tree
-
-pytestmark = pytest.mark.usefixtures("each_program_compiled_once")
 
 FILES = ["charts", "history.parquet", "parts", "run.json", "summary.csv"]
 QUICK = "--model", "logistic", "--batch-size", 40, "--epochs", 2
@@ -75,6 +72,7 @@ def test_a_sweep_shows_what_it_does_and_leaves_its_folder(adamkit):
     assert {".html", ".png", ".svg"} == {Path(name).suffix for name in tree("run/charts")}
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_json_is_one_object_a_setting_with_the_numbers_of_the_summary(adamkit):
     code, out, err = adamkit(
         "sweep", *QUICK, "--json", "--learning-rate", "1e-3,1e38", "--data", "diabetes", "--out", "a"
@@ -175,6 +173,7 @@ def test_a_model_that_cannot_be_mapped(refused, layer, said):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(adamkit, monkeypatch):
     sweep = "sweep", *QUICK, *RATES, "--seeds", 6
     assert adamkit(*sweep, "--out", "undisturbed")[0] == 0
@@ -212,6 +211,7 @@ def test_ctrl_c_before_anything_is_finished_leaves_nothing(adamkit, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_train_best_of_trains_the_best_setting(adamkit, refused):
     fixed = "--validation-split", 0.2, "--data", "breast_cancer", "--amsgrad", "true"
     adamkit("sweep", *QUICK, *RATES, *fixed, "--cosine-alpha", "0,0.5", "--out", "swept")
@@ -247,7 +247,9 @@ def test_bars_are_as_high_as_their_values(values, height):
 
 @pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_sweep_with_what_is_finished():
-    command = [sys.executable, "-m", "adamkit", "sweep", *map(str, QUICK), "--seeds", "300", "--out", "run"]
+    """Of so many runs that none is the last, however fast the machine is."""
+    many = *map(str, QUICK), "--learning-rate", "0.01,0.1", "--seeds", "100000", "--yes"
+    command = [sys.executable, "-m", "adamkit", "sweep", *many, "--out", "run"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         process.stdout.close()
@@ -266,6 +268,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_the_time_left_follows_the_rate_since_the_first_runs(adamkit):
     adamkit("sweep", *QUICK, *RATES, "--out", "run")
     clock = Clock()
@@ -287,15 +290,14 @@ def test_the_time_left_follows_the_rate_since_the_first_runs(adamkit):
     assert text_after(120, 35.0) == "120/120 runs, 4 runs a second"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 120])
-def test_a_terminal_shows_a_bar_and_a_chart_within_its_width(columns):
-    command = f"stty cols {columns} rows 40; {sys.executable} -m adamkit sweep {' '.join(map(str, QUICK))} --seeds 50"
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"TERM": "xterm"}
-    done = subprocess.run(
-        ["script", "-qc", command, "/dev/null"], capture_output=True, text=True, check=True, env=environment
-    )
-    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", done.stdout)
+@pytest.mark.usefixtures("no_charts")
+def test_a_terminal_shows_a_bar_and_a_chart_within_its_width(adamkit, monkeypatch, columns):
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"}.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = adamkit("sweep", *QUICK, *RATES, "--out", "run")
+    assert (code, err) == (0, "")
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out)
     assert "━" in shown
     assert "loss over learning_rate" in shown
     drawn = [line for line in re.split(r"[\r\n]+", shown) if re.search("[━█]|^best ", line)]

@@ -14,8 +14,6 @@ from tests.cli.folders import assert_same_bits, tree
 
 lab_module = importlib.import_module("adamkit.lab.training.trainer")  # `adamkit.lab.train` is the function in it
 
-pytestmark = pytest.mark.usefixtures("each_program_compiled_once")
-
 FILES = ["history.parquet", "model.keras", "run.json"]
 
 

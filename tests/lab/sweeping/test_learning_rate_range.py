@@ -102,6 +102,7 @@ def test_smoothing_keeps_a_constant_and_stays_among_its_values(level, noise):
     assert (smoothed <= max(noise) + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_the_chart_is_written(result, tmp_path):
     for path in save(loss_by_learning_rate(result.history, result.suggested, result.smallest), tmp_path, "range"):
         assert path.stat().st_size > 1000

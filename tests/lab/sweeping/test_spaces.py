@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
@@ -29,6 +29,7 @@ def ranges(draw_one, points=None):
     return name, Range(low, high, scale, draw_one(points if points is not None else st.none() | st.integers(2, 99)))
 
 
+few = settings(max_examples=30)  # a Sobol sequence takes its time
 spaces = st.lists(ranges(st.integers(2, 5)), min_size=1, max_size=3).map(dict)
 open_spaces = st.lists(ranges(), min_size=1, max_size=4).map(dict)
 
@@ -90,6 +91,7 @@ def test_size_does_not_make_the_space():
 
 
 @given(open_spaces, st.integers(1, 40), st.sampled_from(METHODS), st.integers(0, 2**32))
+@few
 def test_draws_are_within_the_space_different_and_repeatable(space, n, method, seed):
     settings = draw(space, n, method=method, seed=seed)
     assert 1 <= len(settings) <= n
@@ -133,6 +135,7 @@ def test_sobol_leaves_smaller_gaps_than_random_draws():
 
 
 @given(open_spaces, st.integers(1, 20))
+@few
 def test_settings_are_taken_as_they_are(space, n):
     settings = draw(space, n)
     assert settings_of(settings) == settings
