@@ -124,7 +124,7 @@ def _row(kind: Kind, *, quick: bool) -> dict[str, Any]:
         "sweep_cold": sweep_cold / settings,
         "sweep": sweep_warm,
         "sweep_times": warm / sweep_warm,
-        "at_once": max(result.together.values()),
+        "at_once": result.at_once,
         "differs": f"{max(abs(train_loss / loss - 1), abs(sweep_loss / loss - 1)):.0e}",
         "chance": f"{chance:.0e}",
     }

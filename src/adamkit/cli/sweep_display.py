@@ -1,6 +1,7 @@
 """What a sweep shows: how far it is, the best so far, the objective over a hyperparameter; at the end, what it says."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -97,6 +98,8 @@ class SweepDisplay(Output):
                 "" if self._first is None else f", {duration(self._first.seconds)} of it the first, with compilation"
             )
             self.note(f"done   {settings} in {duration(result.seconds)}{first}")
+            if result.at_once == 1 and len(plan.space) > (os.cpu_count() or 1):
+                self.note("       one after the other on each core: several would not fit its cache, or the memory")
         if len(summary):
             self._show_result(result, summary)
         self.note(f"saved  {path}: {', '.join(files(path))}")

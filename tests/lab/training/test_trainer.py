@@ -85,6 +85,31 @@ def test_any_optimizer_trains_as_in_fit(optimizer):
     assert_same_run(train(ours, x, y, **options), theirs.fit(x, y, verbose=0, **options), theirs)
 
 
+def recurrence_with_a_state():
+    return keras.Sequential([keras.Input(batch_shape=(16, 3, 2)), layers.LSTM(3, stateful=True), layers.Dense(1)])
+
+
+def pooled_whole_numbers():
+    parts = [layers.MaxPooling2D(padding="same"), layers.AveragePooling2D(3, 1), layers.Flatten(), layers.Dense(1)]
+    return keras.Sequential([keras.Input((8, 8, 1), dtype="int32"), *parts])
+
+
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [
+        (recurrence_with_a_state, TABLE[:32].reshape(32, 3, 2)),
+        (pooled_whole_numbers, np.arange(32 * 64, dtype="int32").reshape(32, 8, 8, 1) % 7),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.slow
+def test_a_batch_of_its_own_size_and_dtype_trains_as_in_fit(make, x):
+    ours, theirs = compiled(make, {"loss": "mse"}), compiled(make, {"loss": "mse"})
+    options = {"epochs": 2, "batch_size": 16, "shuffle": False}
+    y = LABELS[:32, None]
+    assert_same_run(train(ours, x, y, **options), theirs.fit(x, y, verbose=0, **options), theirs)
+
+
 def test_a_train_step_of_the_users_is_used():
     class Own(keras.Model):
         def __init__(self):

@@ -33,6 +33,9 @@ _BYTES_IN_CACHE = 1_500_000
 _BYTES_ON_ACCELERATOR = 256_000_000
 _SMALLEST, _LARGEST = 4, 256
 _COPIES = 4  # of a parameter: itself, its gradient and two moments
+# Of one run: from here on it trains alone, as one that is not mapped, whose matrices are no stacks. Nothing is gained
+# by a population then: a matrix product fills a core, and the numbers of several runs drive each other from the cache.
+_BYTES_ALONE = 3_000_000
 _SHARE_OF_MEMORY = 0.5  # of what is free, unless the caller says
 _SHARE_FOR_DATA = 0.25  # of that; larger data are streamed
 _UNKNOWN_MEMORY = 4 * 2**30
@@ -153,7 +156,11 @@ class Trainer:
         parameters = sum(math.prod(v.shape) * 4 for v in self.model.trainable_variables)
         on_cpu = jax.default_backend() == "cpu"
         largest = (_BYTES_IN_CACHE if on_cpu else _BYTES_ON_ACCELERATOR) // max(_COPIES * parameters, 1)
-        chunks = math.ceil(runs / min(max(largest, _SMALLEST), _LARGEST))
+        if on_cpu and _COPIES * parameters > _BYTES_ALONE:
+            largest = 1
+        else:
+            largest = max(largest, _SMALLEST)
+        chunks = math.ceil(runs / min(largest, _LARGEST))
         if runs >= workers:
             chunks = math.ceil(chunks / workers) * workers
         size = math.ceil(runs / chunks)

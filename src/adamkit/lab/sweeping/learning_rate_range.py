@@ -110,7 +110,7 @@ def learning_rate_range(
     for name, value, least in (("steps", steps, 10), ("batch_size", batch_size, 1), ("orders", orders, 1)):
         check_count(name, value, least)
     data, _ = checked_data(x, y, None, 0.0)
-    build_for(model, jax.tree.map(lambda rows: rows[:1], data))
+    build_for(model, jax.tree.map(lambda rows: rows[:batch_size], data))
     rate = learning_rate_of(model.optimizer)
     if not isinstance(rate, keras.Variable):
         raise InputError(

@@ -68,6 +68,8 @@ class SweepResult:
         seconds: The whole sweep.
         interrupted: Whether Ctrl-C ended it; what was finished is in `history`.
         folder: Where it is kept; None for a temporary folder, which lives as long as this object.
+        at_once: How many settings each core, or each accelerator, trained together; 1 is one after the other, which
+            `sweep` chooses where weights and moments are too many for a core's cache. Of several programs the most.
     """
 
     history: pd.DataFrame
@@ -77,6 +79,7 @@ class SweepResult:
     seconds: float
     interrupted: bool
     folder: Path | None
+    at_once: int
     _model: keras.Model = field(repr=False)
     _parts: "_Parts" = field(repr=False)
     _dropped: frozenset[int] = field(default=frozenset(), repr=False)  # settings, by halving
@@ -241,7 +244,7 @@ def sweep(
         if value is not None:
             check_count(name, value, least)
     data, validation = checked_data(x, y, validation_data, validation_split)
-    build_for(model, jax.tree.map(lambda rows: rows[:1], data))
+    build_for(model, jax.tree.map(lambda rows: rows[:batch_size], data))
     _check_hyperparameters(model.optimizer, settings[0])
     names = _columns(model, validation is not None)
     objective = objective or ("val_loss" if validation is not None else "loss")
@@ -257,7 +260,8 @@ def sweep(
         runner.run()
     result = SweepResult(
         parts.history(settings, names), settings, objective, epochs, time.perf_counter() - started,
-        runner.interrupted, None if folder is None else Path(folder), model, parts, frozenset(runner.dropped),
+        runner.interrupted, None if folder is None else Path(folder), parts.largest_chunk(), model, parts,
+        frozenset(runner.dropped),
     )  # fmt: skip
     if folder is not None:
         disk.replace(Path(folder) / HISTORY, result.to_parquet)
@@ -485,6 +489,9 @@ class _Parts:
 
     def chunk_size(self, group: str) -> int | None:
         return self._sizes.get(group)
+
+    def largest_chunk(self) -> int:
+        return max(self._sizes.values(), default=1)
 
     def keep_chunk_size(self, group: str, size: int) -> None:
         """A sweep that goes on uses the same, so that it gives the same bits."""

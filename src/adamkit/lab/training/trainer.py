@@ -174,7 +174,7 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
     from adamkit.keras.internals import build_for
     from adamkit.lab.training.population import Program, members_of, write_back
 
-    build_for(model, jax.tree.map(lambda rows: rows[:1], data))
+    build_for(model, jax.tree.map(lambda rows: rows[:batch_size], data))
     program = Program.of(model)
     members = members_of(model)
     rows = jax.tree.leaves(data)[0].shape[0]
