@@ -11,6 +11,7 @@ import typer
 from adamkit import __version__
 from adamkit.cli.memory import memory
 from adamkit.cli.range import learning_rate_range
+from adamkit.cli.report import report
 from adamkit.cli.streams import drop_output, make_streams_writable
 from adamkit.cli.sweep import sweep
 from adamkit.cli.train import train
@@ -26,6 +27,7 @@ app.command()(train)
 app.command()(memory)
 app.command()(sweep)
 app.command("range")(learning_rate_range)
+app.command()(report)
 
 
 def _show_version(wanted: bool) -> None:

@@ -20,6 +20,7 @@ from adamkit.lab.hyperparameters import HYPERPARAMETERS
 
 if TYPE_CHECKING:
     from adamkit.lab.runs import Prepared
+    from adamkit.lab.runs.folder import RunFolder
     from adamkit.lab.training.trainer import Epoch, TrainResult
 
 _PLAIN = {"epsilon_hat": False, "moment_dtype": "float32"}  # beside the hyperparameters
@@ -63,6 +64,14 @@ class Output:
     def warn(self, message: str) -> None:
         """A line on standard error."""
         print(f"adamkit: warning: {message}", file=sys.stderr, flush=True)
+
+    def report(self, folder: "RunFolder") -> None:
+        """Write the report of a run that has ended, and say where it is; a warning where that fails."""
+        from adamkit.lab.insight import reports
+
+        path = reports.attempt(lambda: reports.page_of(folder), folder.path, self.warn)
+        if path is not None:
+            self.note(f"report {path}")
 
     def data_and_model(self, record: Mapping[str, Any]) -> None:
         """Say what is trained, on what, from what `run.json` holds."""

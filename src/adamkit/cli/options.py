@@ -68,6 +68,9 @@ Seed = Annotated[int, typer.Option(help="Of the weights, the order and the rando
 Out = Annotated[
     Path | None, typer.Option(help="The run's folder. Default: a new one in runs/.", rich_help_panel=OUTPUT)
 ]
+Report = Annotated[
+    bool, typer.Option("--report/--no-report", help="Leave a page of charts, report.html.", rich_help_panel=OUTPUT)
+]
 
 
 def given(context: typer.Context, *without: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _RANGE = "Range"
 _WIDTH, _HEIGHT = 64, 6  # characters of the chart
-_CHART = "learning_rate_range"
 
 
 @hyperparameters.with_values(before="epsilon_hat", of=("adam", "training"))
@@ -37,6 +36,7 @@ def learning_rate_range(
     moment_dtype: options.MomentDtype = "float32",
     seed: options.Seed = 0,
     out: options.Out = None,
+    report: options.Report = True,
     json: Annotated[
         bool,
         typer.Option("--json", help="Print one line of JSON; all else goes to standard error.", rich_help_panel=OUTPUT),
@@ -52,7 +52,7 @@ def learning_rate_range(
     from adamkit.lab.errors import InputError, reason
     from adamkit.lab.runs.folder import RunFolder
 
-    given = options.given(context, "low", "high", "steps", "out", "json")
+    given = options.given(context, "low", "high", "steps", "out", "report", "json")
     options.use_backend("jax")
     try:
         settings = runs.Settings(**given)
@@ -81,6 +81,8 @@ def learning_rate_range(
     output.data_and_model(prepared.record | {"settings": asdict(settings)})
     output.adam(asdict(settings), without=["learning_rate"])
     _show(output, result, folder, low, high, steps)
+    if report:
+        output.report(folder)
     if json:
         found = {"suggested": result.suggested, "smallest": result.smallest, "steepest": result.steepest}
         output.json_line(
@@ -89,21 +91,14 @@ def learning_rate_range(
 
 
 def _save(prepared: "Prepared", result: "RangeResult", folder: "RunFolder", asked: dict[str, float]) -> None:
-    """`run.json`, the losses as Parquet and CSV, and the chart."""
+    """`run.json`, and the losses as Parquet and CSV."""
     import numpy as np
-
-    from adamkit.lab.insight.charts.learning_rate_range import loss_by_learning_rate
-    from adamkit.lab.insight.charts.theme import save
 
     found = {"suggested": result.suggested, "smallest": result.smallest, "steepest": result.steepest}
     found = {name: value if value is not None and np.isfinite(value) else None for name, value in found.items()}
     ended = {"status": "finished", "seconds": round(result.seconds, 3), "range": {**asked, **found}}
     folder.write_record(prepared.record | ended)
     folder.replace("history.csv", lambda path: result.history.to_csv(path, index=False))
-    if np.isfinite(result.smallest):
-        (folder.path / "charts").mkdir()
-        chart = loss_by_learning_rate(result.history, result.suggested, result.smallest)
-        save(chart, folder.path / "charts", _CHART)
     folder.write_history(result.history)  # last: the folder stays where this is there
 
 

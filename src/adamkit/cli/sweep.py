@@ -19,7 +19,7 @@ _DEFAULT, _DEFAULT_POINTS = "1e-5..1e-1", ":log:32"  # of the learning rate
 _MOST_RUNS = 10_000  # without asking
 _MOST_SETTINGS = 10_000_000  # in any case: as many as memory may hold
 _PROBED = 64  # settings that the speed is measured with
-_NO_OPTIONS = ("resume", "out", "yes", "json")  # of the sweep itself
+_NO_OPTIONS = ("resume", "out", "yes", "report", "json")  # of the sweep itself
 
 
 @hyperparameters.with_ranges(
@@ -86,6 +86,7 @@ def sweep(
         typer.Option(help="Go on with the sweep in this folder; nothing is run twice.", rich_help_panel=OUTPUT),
     ] = None,
     out: options.Out = None,
+    report: options.Report = True,
     yes: Annotated[
         bool, typer.Option("--yes", help=f"Do not ask before more than {_MOST_RUNS:,} runs.", rich_help_panel=OUTPUT)
     ] = False,
@@ -102,15 +103,18 @@ def sweep(
     """Train a model with many settings of Adam's hyperparameters, as one program, and show what each of them does.
 
     Without options: the example of `adamkit train` with 32 learning rates. The folder holds the loss of every setting
-    after each epoch, a summary, charts, and what is needed to go on after Ctrl-C (exit code 130) or a kill.
+    after each epoch, a summary, a report with charts, and what is needed to go on after Ctrl-C (exit code 130) or a
+    kill.
     """
     from adamkit.lab.errors import InputError
+    from adamkit.lab.insight.reports import made
     from adamkit.lab.runs import sweeps
     from adamkit.lab.runs.folder import RunFolder
 
     given = options.given(context, *_NO_OPTIONS)
     options.use_backend("jax")
     try:
+        command = made.command("sweep", given)
         if resume is None:
             plan = _plan(given, ask=not yes)
             folder = RunFolder.create(out, "sweep")
@@ -121,16 +125,18 @@ def sweep(
             )
         else:
             folder = RunFolder.open(resume)
-            plan = sweeps.again(folder)
+            plan, command = sweeps.again(folder), folder.read_record().get("command")
 
         from adamkit.cli.sweep_display import SweepDisplay
 
         display = SweepDisplay(plan, folder, as_json=json)
         with contextlib.nullcontext() if resume is not None else folder, display:  # what was begun stays
-            result = sweeps.execute(plan, folder, display.show)
+            result = sweeps.execute(plan, folder, display.show, command=command)
     except InputError as error:
         raise InputError(options.as_typed(str(error), given)) from error
     display.finish(result)
+    if report and len(result.history):
+        display.report(folder)
     if result.interrupted:
         raise typer.Exit(130)
 

@@ -148,7 +148,7 @@ class SweepDisplay(Output):
             return ", ".join([*texts, f"{duration(last.seconds)} with compilation"])
         rate = (last.done - first.done) / (last.seconds - first.seconds)
         if last.done == self._total:
-            return ", ".join([*texts, _rate(rate), *(["now the charts"] if self.live else [])])
+            return ", ".join([*texts, _rate(rate)])
         since = self._clock() - self._began - last.seconds
         left = max((self._total - last.done) / max(rate, 1e-9) - since, 0.0)
         return ", ".join([*texts, _rate(rate), f"{duration(left) if left >= 1 else 'under 1 s'} left"])

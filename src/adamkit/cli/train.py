@@ -43,6 +43,7 @@ def train(
         ),
     ] = None,
     out: options.Out = None,
+    report: options.Report = True,
     json: Annotated[
         bool,
         typer.Option(
@@ -63,7 +64,7 @@ def train(
 
     if repeat is not None and best_of is not None:
         raise InputError("one of --from and --best-of must be given, not both")
-    given = options.given(context, "repeat", "best_of", "out", "json")
+    given = options.given(context, "repeat", "best_of", "out", "report", "json")
     earlier = None if repeat is None else RunFolder.open(repeat)
     try:
         settings = _settings(given, earlier, best_of)
@@ -88,6 +89,8 @@ def train(
             display.compare(earlier.path, runs.first_difference(earlier, result.history))
         except InputError as error:
             display.warn(f"nothing to compare this run with: {error}")
+    if report:
+        display.report(folder)
     if result.interrupted:
         raise typer.Exit(130)
 

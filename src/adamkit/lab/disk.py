@@ -8,6 +8,7 @@ from typing import Any
 
 RECORD, HISTORY, MODEL = "run.json", "history.parquet", "model.keras"
 SUMMARY, CHARTS, PARTS = "summary.csv", "charts", "parts"  # of a sweep; parts: what is finished of it
+REPORT = "report.html"
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:

@@ -80,10 +80,17 @@ def best_settings(folder: RunFolder, **changes: Any) -> runs.Settings:
     return replace(plan.settings, **setting, **changes)
 
 
-def execute(plan: Plan, folder: RunFolder, on_progress: Callable[["Progress"], None] | None = None) -> "SweepResult":
+def execute(
+    plan: Plan,
+    folder: RunFolder,
+    on_progress: Callable[["Progress"], None] | None = None,
+    *,
+    command: str | None = None,
+) -> "SweepResult":
     """Sweep, and keep `folder` up to date: what is finished in it is not run again.
 
-    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed".
+    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed", and
+    with `command`, the command line that asked for this, if there is one. The report is the caller's to write.
 
     Raises:
         InputError: The data, the model or the space is wrong, or the folder holds another sweep.
@@ -106,6 +113,8 @@ def execute(plan: Plan, folder: RunFolder, on_progress: Callable[["Progress"], N
         "status": "running",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    if command is not None:
+        record["command"] = command
     folder.write_record(record)
 
     from adamkit.lab.sweeping.sweeper import sweep
@@ -131,6 +140,7 @@ def execute(plan: Plan, folder: RunFolder, on_progress: Callable[["Progress"], N
             patience=plan.patience,
             folder=folder.path,
             on_progress=on_progress,
+            report=False,
         )
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"

@@ -8,8 +8,9 @@ import random
 import shutil
 import tempfile
 import time
+import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +23,17 @@ import pandas as pd
 from adamkit.keras import Adam, internals
 from adamkit.keras.internals import build_for, learning_rate_of, without_scaler, without_tensorflow
 from adamkit.lab import disk, hyperparameters
-from adamkit.lab.disk import CHARTS, HISTORY, PARTS, SUMMARY
+from adamkit.lab.disk import HISTORY, PARTS, SUMMARY
 from adamkit.lab.errors import InputError, listed, reason
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer
+from adamkit.lab.sweeping.tables import parts_in_order, ranked, signed, summarize, with_settings
 from adamkit.lab.training.population import flat
 from adamkit.lab.training.trainer import check_count, check_model, checked_data, ctrl_c_asks, loss_first
 
 if TYPE_CHECKING:
+    from adamkit.lab.insight.charts.theme import Format
+    from adamkit.lab.insight.reports.page import Page
     from adamkit.lab.insight.sensitivity import Sensitivity
 
 _SCHEDULE = hyperparameters.names(of="schedule")
@@ -97,7 +101,7 @@ class SweepResult:
     def best(self, k: int = 1) -> pd.DataFrame:
         """The rows of `summary` of the k best settings, the best first, without those that `halving` dropped."""
         summary = self.summary
-        return _ranked(summary.loc[~summary.setting.isin(self._dropped)]).head(k).reset_index(drop=True)
+        return ranked(summary.loc[~summary.setting.isin(self._dropped)]).head(k).reset_index(drop=True)
 
     def model(self, setting: int, seed: int = 0) -> keras.Model:
         """A trained model.
@@ -141,15 +145,30 @@ class SweepResult:
 
         return sensitivity.sensitivity(self.summary, list(self.settings[0]), self.objective)
 
-    def charts(self, folder: str | Path) -> list[Path]:
-        """Write the charts as HTML (which needs no network), PNG and SVG: see `adamkit.lab.insight.charts`.
+    def charts(self, folder: str | Path, formats: "Sequence[Format]" = ("html", "png", "svg")) -> list[Path]:
+        """Write each chart in files of its own: see `adamkit.lab.insight.charts`.
+
+        Args:
+            folder: Where; it is made if it is not there.
+            formats: Which of `"html"` (a page that needs no network), `"png"` and `"svg"`.
 
         Returns:
             The files.
         """
         from adamkit.lab.insight.charts import sweep as charts
 
-        return charts.write(self.history, self.summary, self.sensitivity(), folder)
+        return charts.write(self.history, self.summary, self.sensitivity(), folder, formats)
+
+    def _page(self) -> "Page":
+        """The report; its figures are those of `history`, of which there must be some."""
+        from adamkit.lab.insight.reports import sweep as reports
+
+        runs = self.history[["setting", "seed"]].drop_duplicates()
+        return reports.page(
+            self.history, list(self.settings[0]), self.objective,
+            settings=len(self.settings), seeds=int(np.max(runs["seed"])) + 1, halving=bool(self._dropped),
+            seconds=self.seconds, interrupted=self.interrupted,
+        )  # fmt: skip
 
 
 def sweep(
@@ -173,6 +192,7 @@ def sweep(
     memory: int | None = None,
     folder: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    report: bool = True,
 ) -> SweepResult:
     """Train a compiled Keras model with every setting of a space, as compiled programs that train many at once.
 
@@ -206,9 +226,11 @@ def sweep(
         patience: A run ends after so many epochs without a smaller objective, and keeps its last one in the ranking of
             settings. None: it goes on to the end.
         memory: Bytes that the runs at work may take. Default: half of what is free.
-        folder: Where to keep the sweep: `history.parquet`, `summary.csv`, the charts, and what is needed to go on. If
-            it holds a part of this very sweep, that is not run again. None: a temporary one, without charts.
+        folder: Where to keep the sweep: `history.parquet`, `summary.csv`, `report.html`, and what is needed to go on.
+            If it holds a part of this very sweep, that is not run again. None: a temporary one, without a report.
         on_progress: Called in this thread whenever some runs are finished.
+        report: Whether to write the report, a page of charts that needs no network, after the results. One that cannot
+            be written is a RuntimeWarning.
 
     Returns:
         The history of all runs, their summary and their models.
@@ -266,33 +288,11 @@ def sweep(
     if folder is not None:
         disk.replace(Path(folder) / HISTORY, result.to_parquet)
         disk.replace(Path(folder) / SUMMARY, lambda path: result.summary.to_csv(path, index=False))
-        if len(result.history):
-            result.charts(Path(folder) / CHARTS)
+        if report and len(result.history):
+            from adamkit.lab.insight import reports
+
+            reports.attempt(result._page, Path(folder), lambda message: warnings.warn(message, RuntimeWarning, 3))
     return result
-
-
-def summarize(history: pd.DataFrame, hyperparameters: Sequence[str], objective: str) -> pd.DataFrame:
-    """`SweepResult.summary` of a history."""
-    sign, column = _signed(objective)
-    last = history.loc[history.groupby(["setting", "seed"], sort=True).epoch.idxmax()]
-    value = last[column] * sign
-    last = last.assign(value=value.where(np.isfinite(value), np.inf), diverged=~np.isfinite(value))
-    groups = last.groupby("setting", sort=True)
-    with np.errstate(invalid="ignore"):  # infinities
-        spread = groups.value.std(ddof=0)
-    columns = {name: groups[name].first() for name in hyperparameters}
-    columns |= {"mean": groups.value.mean(), "std": spread, "diverged": groups.diverged.mean()}
-    return pd.DataFrame(columns | {"epochs": groups.epoch.max()}).reset_index()
-
-
-def _ranked(summary: pd.DataFrame) -> pd.DataFrame:
-    """The best setting first; of equals the first."""
-    return summary.sort_values("mean", kind="stable")
-
-
-def _signed(objective: str) -> tuple[float, str]:
-    """The sign with which a column is to be small, and the column."""
-    return (-1.0, objective[1:]) if objective.startswith("-") else (1.0, objective)
 
 
 class _Sweep:
@@ -336,10 +336,10 @@ class _Sweep:
         """The best settings so far, in their order; the mean over seeds counts."""
         summary = summarize(history, [], self.options["objective"])
         keep = math.ceil(len(alive) / self.options["halving"])
-        return sorted(_ranked(summary.loc[summary.setting.isin(alive)]).setting.head(keep).tolist())
+        return sorted(ranked(summary.loc[summary.setting.isin(alive)]).setting.head(keep).tolist())
 
     def _waited(self, history: pd.DataFrame) -> dict[Run, tuple[float, int]]:
-        sign, column = _signed(self.options["objective"])
+        sign, column = signed(self.options["objective"])
         found = {}
         runs: Any = history.groupby(["setting", "seed"])[column]
         for (setting, seed), values in runs:
@@ -387,7 +387,7 @@ class _Sweep:
         return Trainer(
             self.model, self.data, self.validation, batch_size, self._hyperparameters(batch_size), self._start,
             self._order, options["same_order"] or not options["shuffle"], lambda: self.interrupted,
-            _signed(options["objective"]), options["patience"], self._so_far, self.memory,
+            signed(options["objective"]), options["patience"], self._so_far, self.memory,
         )  # fmt: skip
 
     def _hyperparameters(self, batch_size: int) -> list[dict[str, float]]:
@@ -481,9 +481,7 @@ class _Parts:
                     f"folder must be new, or hold a part of this very sweep. Received: {str(folder)!r}, which holds "
                     "one with other settings, options, data or weights"
                 )
-        for path in sorted(
-            parts._folder.glob("[0-9]*.parquet"), key=lambda path: [int(n) for n in path.stem.split("-")]
-        ):
+        for path in parts_in_order(parts._folder):
             parts._note(path.stem, pd.read_parquet(path))
         return parts
 
@@ -528,25 +526,17 @@ class _Parts:
             dtypes = {"setting": int, "seed": int} | dict.fromkeys(settings[0], float) | {"epoch": int}
             dtypes |= dict.fromkeys(columns or (), float)
             return pd.DataFrame({name: np.empty(0, dtype) for name, dtype in dtypes.items()})
-        return _with_settings(self._histories.values(), settings)
+        return with_settings(self._histories.values(), settings)
 
     def ends(self, settings: Sequence[spaces.Setting]) -> pd.DataFrame:
         """Of `history` the last row of each run in each chunk."""
-        return _with_settings(self._ends, settings)
+        return with_settings(self._ends, settings)
 
     def _note(self, name: str, history: pd.DataFrame) -> None:
         self._histories[name] = history
         self._ends.append(history.drop_duplicates(["setting", "seed"], keep="last"))
         runs = history[["setting", "seed"]].drop_duplicates().itertuples(index=False)
         self._places |= {Run(int(i), int(seed)): (name, place) for place, (i, seed) in enumerate(runs)}
-
-
-def _with_settings(tables: Iterable[pd.DataFrame], settings: Sequence[spaces.Setting]) -> pd.DataFrame:
-    """The rows of some tables in the order of settings, seeds and epochs, with the hyperparameters."""
-    table = pd.concat(tables, ignore_index=True).sort_values(["setting", "seed", "epoch"], ignore_index=True)
-    for place, name in enumerate(settings[0]):
-        table.insert(2 + place, name, np.array([setting[name] for setting in settings])[table.setting])
-    return table
 
 
 def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:

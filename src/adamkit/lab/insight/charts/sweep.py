@@ -6,13 +6,30 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import NamedTuple
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
+from adamkit.lab.insight.budget import best_of
+from adamkit.lab.insight.charts.settings import (
+    MOST_CURVES,
+    Table,
+    curve_axes,
+    curves_of,
+    is_large_good,
+    label,
+    metric_of,
+    most_influential,
+    objective_scale,
+    parted,
+    settings_of,
+    thinned,
+    tooltip_of,
+    varied,
+)
 from adamkit.lab.insight.charts.theme import (
     BEST,
     FAINT,
@@ -23,21 +40,16 @@ from adamkit.lab.insight.charts.theme import (
     VERMILLION,
     WIDTH,
     Format,
-    column_of,
     finished,
     hyperparameter_axis,
     save,
-    scale_type,
     title_of,
 )
-from adamkit.lab.insight.sensitivity import Effect, Sensitivity, range_in_words, shown
+from adamkit.lab.insight.sensitivity import Effect, Sensitivity, range_in_words
 
-MOST_MARKS = 1500  # settings in one layer; Altair takes 5000 rows in a chart
-MOST_CURVES = 500  # more cannot be told apart
 MOST_BARS = 12
 
 Chart = alt.Chart | alt.LayerChart
-Table = Any  # a pandas.DataFrame, whose columns no type checker follows
 
 
 def write(
@@ -85,7 +97,7 @@ def charts_of(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) -
         return {}
     charts: dict[str, Chart] = {name: by_hyperparameter(name, table, summary, result) for name in names}
     if len(names) > 1:
-        first, second = sorted(names, key=lambda name: -_influence(name, result))[:2]
+        first, second = most_influential(result)[:2]
         charts[f"{first}-{second}"] = heat_map(first, second, summary, result)
     charts["learning_curves"] = learning_curves(table, summary, result)
     if result.interactions:
@@ -105,20 +117,20 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
         result: What `adamkit.lab.insight.sensitivity.sensitivity` says of `summary`.
     """
     (effect,) = (effect for effect in result.effects if effect.name == name)
-    settings = _settings(table, summary, result)
-    finite, diverged = _parted(settings)
+    settings = settings_of(table, summary, result)
+    finite, diverged = parted(settings)
     profile = pd.DataFrame(effect.profile, columns=["value", "mean", "share"])
     best: Table = finite.merge(profile, left_on=[name, "mean"], right_on=["value", "mean"]).drop_duplicates("value")
     x = alt.X(**hyperparameter_axis(name, settings[name]))
-    scale = alt.Scale(type=_scale_type(finite["objective"], result), zero=False, nice=False, padding=18)
-    title = f"{_metric(result)} after {table['epoch'].max()} epochs"
+    scale = alt.Scale(type=objective_scale(finite["objective"], result), zero=False, nice=False, padding=18)
+    title = f"{metric_of(result)} after {table['epoch'].max()} epochs"
     y = alt.Y("objective:Q", title=title, scale=scale)
-    tooltip = [*_varied(result), "objective"]
+    tooltip = tooltip_of(result)
 
     layers = _shade(effect, settings)
-    notes = [("Shaded: " if layers else "") + range_in_words(_metric(result), effect)]
+    notes = [("Shaded: " if layers else "") + range_in_words(metric_of(result), effect)]
     if len(finite) > len(best):
-        others = alt.Chart(_thinned(finite)).mark_circle(style=OTHERS, opacity=0.5, size=26)
+        others = alt.Chart(thinned(finite)).mark_circle(style=OTHERS, opacity=0.5, size=26)
         layers.append(others.encode(x, y, tooltip=tooltip))
         where = (
             "at each value"
@@ -134,13 +146,13 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     dots = alt.Chart(best).mark_circle(style=BEST, opacity=1, size=42)
     layers.append(dots.encode(x, y, tooltip=tooltip))
     if len(diverged):
-        layers.append(_crosses(diverged).encode(x, y=alt.value(7), tooltip=_varied(result)))
+        layers.append(_crosses(diverged).encode(x, y=alt.value(7), tooltip=tooltip_of(result, "objective")))
         notes.append(f"Crosses at the top: {len(diverged)} of {len(settings)} settings diverge")
     lengths = table.groupby("setting").agg({"epoch": "max"})
     early = np.count_nonzero(lengths < lengths.max())
     if early:
         notes.append(f"{early} settings were stopped early, and are shown as they were then")
-    return finished(alt.layer(*layers), f"{_metric(result)} by {title_of(name)}", notes)
+    return finished(alt.layer(*layers), f"{metric_of(result)} by {title_of(name)}", notes)
 
 
 def heat_map(first: str, second: str, summary: pd.DataFrame, result: Sensitivity) -> alt.LayerChart:
@@ -152,45 +164,49 @@ def heat_map(first: str, second: str, summary: pd.DataFrame, result: Sensitivity
         summary: One row a setting.
         result: What `adamkit.lab.insight.sensitivity.sensitivity` says of `summary`.
     """
-    settings = _settings(None, summary, result)
+    layers, notes, _ = heat_layers(first, second, summary, result)
+    return finished(alt.layer(*layers), f"{metric_of(result)} by {title_of(first)} and {title_of(second)}", notes)
+
+
+def heat_layers(first: str, second: str, summary: pd.DataFrame, result: Sensitivity) -> tuple[list, list[str], "Cells"]:
+    """The layers of `heat_map`, its notes, and what is to be put on top of it."""
+    settings = settings_of(None, summary, result)
     best = settings["sort"].idxmin()
-    notes = [
-        f"Framed: the best, {settings.loc[best, 'objective']:.4g} with {_label(settings.loc[best], (first, second))}"
-    ]
+    words = label(settings.loc[best], (first, second))
+    notes = [f"Framed: the best, {settings.loc[best, 'objective']:.4g} with {words}"]
     pairs = len(settings[[first, second]].drop_duplicates())
     is_grid = pairs == settings[first].nunique() * settings[second].nunique()
     if is_grid and len(settings) > pairs:
         settings = settings.loc[settings.groupby([first, second])["sort"].idxmin()]
         notes.append("Each cell: its best setting, whatever the others are there")
-    finite, diverged = _parted(settings)
+    finite, diverged = parted(settings)
 
     y = hyperparameter_axis(second, settings[second], bands=is_grid)
     if is_grid:
         y["sort"] = "descending"  # bands run downwards unless they are told not to
     place = alt.X(**hyperparameter_axis(first, settings[first], bands=is_grid)), alt.Y(**y)
-    color = alt.Color(
-        "objective:Q",
-        title=_metric(result),
-        scale=alt.Scale(
-            type=_scale_type(finite["objective"], result),
-            scheme="viridis",
-            reverse=_is_large_good(result),
-        ),
-    )
-    tooltip = [*_varied(result), "objective"]
-    marks, frame = alt.Chart(_thinned(finite)), alt.Chart(settings.loc[[best]])
+    kind = objective_scale(finite["objective"], result)
+    scale = alt.Scale(type=kind, scheme="viridis", reverse=is_large_good(result))
+    color = alt.Color("objective:Q", title=metric_of(result), scale=scale)
+    marks, frame = alt.Chart(thinned(finite)), alt.Chart(settings.loc[[best]])
     if is_grid:
         marks, frame = marks.mark_rect(), frame.mark_rect(filled=False, style=FRAME, strokeWidth=3)
     else:
-        marks, frame = (
-            marks.mark_circle(size=70, opacity=1),
-            frame.mark_point(size=200, style=FRAME, strokeWidth=3),
-        )
-    layers = [marks.encode(*place, color=color, tooltip=tooltip), frame.encode(*place)]
+        marks = marks.mark_circle(size=70, opacity=1)
+        frame = frame.mark_point(size=200, style=FRAME, strokeWidth=3)
+    layers = [marks.encode(*place, color=color, tooltip=tooltip_of(result)), frame.encode(*place)]
     if len(diverged):
-        layers.append(_crosses(diverged).encode(*place, tooltip=_varied(result)))
+        layers.append(_crosses(diverged).encode(*place, tooltip=tooltip_of(result, "objective")))
         notes.append(f"Crosses: {len(diverged)} of {len(settings)} {'cells' if is_grid else 'settings'} diverge")
-    return finished(alt.layer(*layers), f"{_metric(result)} by {title_of(first)} and {title_of(second)}", notes)
+    return layers, notes, Cells(settings, place, is_grid)
+
+
+class Cells(NamedTuple):
+    """What a heat map shows: the best setting in each cell, or every setting where they are no grid."""
+
+    settings: Table
+    place: tuple[alt.X, alt.Y]
+    is_grid: bool
 
 
 def learning_curves(
@@ -204,32 +220,15 @@ def learning_curves(
         result: What `adamkit.lab.insight.sensitivity.sensitivity` says of `summary`.
         best: How many are in colour, 1 to 5.
     """
-    settings = _settings(None, summary, result)
-    drawn = _thinned(settings, MOST_CURVES)
-    ranked = _parted(settings)[0].sort_values("sort").head(best)
+    settings = settings_of(None, summary, result)
+    drawn = thinned(settings, MOST_CURVES)
+    ranked = parted(settings)[0].sort_values("sort").head(best)
     drawn = pd.concat([ranked, drawn[~drawn["setting"].isin(ranked["setting"])]])
-    metric = _metric(result)
-    means: Table = table[table["setting"].isin(drawn["setting"])].groupby(["setting", "epoch"])[metric].agg(np.mean)
-    means = means[np.isfinite(means)].rename("objective").reset_index()
-    # A row a setting, unfolded by the page: smaller than a row an epoch, and within the rows that Altair takes.
-    curves = means.groupby("setting").agg({"epoch": list, "objective": list}).reset_index()
-    curves = curves.merge(drawn[["setting", *_varied(result)]], on="setting")
-    names = {row["setting"]: f"{i}. {_label(row, _varied(result))}" for i, (_, row) in enumerate(ranked.iterrows(), 1)}
+    curves, means = curves_of(table, drawn, result)
+    names = {row["setting"]: f"{i}. {label(row, varied(result))}" for i, (_, row) in enumerate(ranked.iterrows(), 1)}
     curves["best"] = curves["setting"].map(names)
 
-    # One wild setting must not flatten all the others: what is worse than 98 % of all values is drawn at the edge.
-    domain = means["objective"].quantile([0.02, 1] if _is_large_good(result) else [0, 0.98]).tolist()
-    scale = alt.Scale(
-        type=_scale_type(pd.Series(domain), result),
-        domain=domain,
-        clamp=True,
-        zero=False,
-        nice=False,
-    )
-    x = alt.X(
-        "epoch:Q", title="epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, format="d")
-    )
-    y = alt.Y("objective:Q", title=f"{metric} after the epoch", scale=scale)
+    x, y = curve_axes(means, result)
     grey, colored = (
         alt.Chart(rows).transform_flatten(["epoch", "objective"])
         for rows in (curves[curves["best"].isna()], curves[curves["best"].notna()])
@@ -246,7 +245,7 @@ def learning_curves(
         colored.mark_line(strokeWidth=2.5),
     )
     layers = [
-        thin.encode(x, y, detail="setting:N", tooltip=_varied(result)),
+        thin.encode(x, y, detail="setting:N", tooltip=tooltip_of(result, "objective")),
         thick.encode(x, y, color=color, tooltip="best:N"),
     ]
     ends = means.groupby("setting").last()
@@ -258,7 +257,7 @@ def learning_curves(
     notes = [f"Grey: {how_many} settings" + (f", each the mean of {seeds} seeds" if seeds > 1 else "")]
     if len(ends):
         notes.append("A line ends in a dot where its setting was stopped early or diverged")
-    return finished(alt.layer(*layers), f"{metric}, epoch by epoch", notes)
+    return finished(alt.layer(*layers), f"{metric_of(result)}, epoch by epoch", notes)
 
 
 def importance(result: Sensitivity) -> alt.LayerChart:
@@ -293,32 +292,38 @@ def importance(result: Sensitivity) -> alt.LayerChart:
     labels = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("share:Q", format=".1%"))
     chart = alt.layer(base.mark_bar().encode(color=color), labels)
     notes = ["Functional ANOVA of the settings' ranks, by a random forest"]
-    return finished(chart, f"How much of the differences in {_metric(result)} each explains", notes, alt.Step(28))
+    return finished(chart, f"How much of the differences in {metric_of(result)} each explains", notes, alt.Step(28))
 
 
-def _settings(table: Table | None, summary: Table, result: Sensitivity) -> Table:
-    """One row a setting with what is drawn of it.
+def budget(summary: pd.DataFrame, result: Sensitivity) -> alt.LayerChart:
+    """How good the best of k settings would have been, drawn at random from those that were trained.
 
-    `objective` is the metric itself; `sort` is small where it is good and inf where it diverges; `low` and `high` are
-    the metric's spread over seeds (with a table).
+    Args:
+        summary: One row a setting, all trained as long.
+        result: What `adamkit.lab.insight.sensitivity.sensitivity` says of `summary`.
     """
-    sign = -1 if _is_large_good(result) else 1
-    settings = summary[["setting", *_varied(result), "mean"]].reset_index(drop=True)
-    settings["diverges"] = ((summary["diverged"] > 0) | ~np.isfinite(summary["mean"])).to_numpy()
-    settings["sort"] = settings["mean"].where(~settings["diverges"], np.inf)
-    settings["objective"] = (sign * settings["mean"]).where(~settings["diverges"])
-    if table is not None:
-        last = table.sort_values("epoch").groupby(["setting", "seed"])[_metric(result)].last()
-        settings = settings.merge(last.groupby("setting").agg(low="min", high="max"), on="setting")
-    for name in _varied(result):
-        if HYPERPARAMETERS[name].is_decay:
-            settings[column_of(name)] = 1 - settings[name]
-    return settings
-
-
-def _parted(settings: Table) -> tuple[Table, Table]:
-    """The settings that end with a number, and those that diverge."""
-    return settings[~settings["diverges"]], settings[settings["diverges"]]
+    settings = settings_of(None, summary, result)
+    counts = np.unique(np.geomspace(1, len(settings), 40).astype(int))
+    rows = [(k, *best_of(settings["sort"], k, (0.1, 0.5, 0.9))) for k in counts.tolist()]
+    sign = -1 if is_large_good(result) else 1
+    drawn: Table = pd.DataFrame(rows, columns=["k", "low", "median", "high"])
+    drawn[["low", "median", "high"]] *= sign
+    # Where the settings that diverge are so many that the best of few may be one of them, the band has no end.
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    kind = objective_scale(drawn[["low", "high"]].to_numpy(), result)
+    scale = alt.Scale(type=kind, zero=False, nice=False, padding=8)
+    log = alt.Scale(type="log", nice=False)
+    ticks = alt.Axis(values=[2**i for i in range(len(settings).bit_length())], format="~d")
+    title = f"best {metric_of(result)}"
+    base = alt.Chart(drawn).encode(alt.X("k:Q", title="settings tried, k (log scale)", scale=log, axis=ticks))
+    y = alt.Y("median:Q", title=title, scale=scale)
+    tips = [alt.Tooltip("k:Q"), *(alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("median", "low", "high"))]
+    chart = alt.layer(
+        base.mark_area(opacity=0.25, style=BEST).encode(alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")),
+        base.mark_line(style=BEST, strokeWidth=2.5, point=alt.OverlayMarkDef(style=BEST)).encode(y, tooltip=tips),
+    )
+    notes = ["Line: in half of all draws of k of these settings the best is at least so good. Band: from 10 to 90 %"]
+    return finished(chart, "What trying more settings brings", notes)
 
 
 def _shade(effect: Effect, settings: Table) -> list[alt.Chart]:
@@ -333,37 +338,5 @@ def _shade(effect: Effect, settings: Table) -> list[alt.Chart]:
 
 
 def _crosses(diverged: Table) -> alt.Chart:
-    marks = alt.Chart(_thinned(diverged))
+    marks = alt.Chart(thinned(diverged))
     return marks.mark_point(shape="cross", angle=45, filled=True, color=VERMILLION, size=70, opacity=0.8)
-
-
-def _scale_type(values: Any, result: Sensitivity) -> Literal["log", "linear"]:
-    return scale_type(values, is_large_good=_is_large_good(result))
-
-
-def _is_large_good(result: Sensitivity) -> bool:
-    return result.objective.startswith("-")
-
-
-def _metric(result: Sensitivity) -> str:
-    return result.objective.removeprefix("-")
-
-
-def _varied(result: Sensitivity) -> list[str]:
-    return [effect.name for effect in result.effects]
-
-
-def _influence(name: str, result: Sensitivity) -> float:
-    """What a hyperparameter explains alone, and with another."""
-    alone = sum(effect.importance or 0 for effect in result.effects if effect.name == name)
-    return alone + sum(share for pair, share in result.interactions.items() if name in pair)
-
-
-def _label(setting: Any, names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {shown(name, setting[name])}" for name in names)
-
-
-def _thinned(settings: Table, most: int = MOST_MARKS) -> Table:
-    """At most so many settings, from the best to the worst of them in even steps."""
-    ranked = settings.sort_values("sort")
-    return ranked if len(ranked) <= most else ranked.iloc[np.linspace(0, len(ranked) - 1, most).astype(int)]
