@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from adamkit import cli
-from adamkit.lab.sweeping.sweeper import SweepResult
+from adamkit.lab.insight import reports
 
 
 @pytest.fixture
@@ -22,6 +22,6 @@ def command_line(monkeypatch, capsys):
 
 
 @pytest.fixture
-def no_charts(monkeypatch):
-    """They take seconds to draw, and have tests of their own."""
-    monkeypatch.setattr(SweepResult, "charts", lambda self, folder: [])
+def no_report(monkeypatch):
+    """Its charts take seconds to draw, and it has tests of its own."""
+    monkeypatch.setattr(reports, "attempt", lambda make, folder, warn: None)

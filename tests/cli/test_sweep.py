@@ -20,7 +20,7 @@ from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.sweeper import Progress
 from tests.cli.folders import tree
 
-FILES = ["charts", "history.parquet", "parts", "run.json", "summary.csv"]
+FILES = ["history.parquet", "parts", "report.html", "run.json", "summary.csv"]
 QUICK = "--model", "logistic", "--batch-size", 40, "--epochs", 2
 RATES = "--learning-rate", "1e-3..1e-1:log:3"
 
@@ -69,10 +69,10 @@ def test_a_sweep_shows_what_it_does_and_leaves_its_folder(adamkit):
     assert [float(row[3]) for row in shown] == pytest.approx(sorted(last), abs=1e-4)
     assert any(line.startswith("shows  loss stays within") for line in lines)
     assert lines[-1] == "next   adamkit train --best-of run"
-    assert {".html", ".png", ".svg"} == {Path(name).suffix for name in tree("run/charts")}
+    assert "Sweep of 6 settings" in Path("run/report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.usefixtures("no_charts")
+@pytest.mark.usefixtures("no_report")
 def test_json_is_one_object_a_setting_with_the_numbers_of_the_summary(adamkit):
     code, out, err = adamkit(
         "sweep", *QUICK, "--json", "--learning-rate", "1e-3,1e38", "--data", "diabetes", "--out", "a"
@@ -173,7 +173,7 @@ def test_a_model_that_cannot_be_mapped(refused, layer, said):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_charts")
+@pytest.mark.usefixtures("no_report")
 def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(adamkit, monkeypatch):
     sweep = "sweep", *QUICK, *RATES, "--seeds", 6
     assert adamkit(*sweep, "--out", "undisturbed")[0] == 0
@@ -211,7 +211,7 @@ def test_ctrl_c_before_anything_is_finished_leaves_nothing(adamkit, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_charts")
+@pytest.mark.usefixtures("no_report")
 def test_train_best_of_trains_the_best_setting(adamkit, refused):
     fixed = "--validation-split", 0.2, "--data", "breast_cancer", "--amsgrad", "true"
     adamkit("sweep", *QUICK, *RATES, *fixed, "--cosine-alpha", "0,0.5", "--out", "swept")
@@ -268,7 +268,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.usefixtures("no_charts")
+@pytest.mark.usefixtures("no_report")
 def test_the_time_left_follows_the_rate_since_the_first_runs(adamkit):
     adamkit("sweep", *QUICK, *RATES, "--out", "run")
     clock = Clock()
@@ -291,7 +291,7 @@ def test_the_time_left_follows_the_rate_since_the_first_runs(adamkit):
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-@pytest.mark.usefixtures("no_charts")
+@pytest.mark.usefixtures("no_report")
 def test_a_terminal_shows_a_bar_and_a_chart_within_its_width(adamkit, monkeypatch, columns):
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"}.items():
         monkeypatch.setenv(name, value)

@@ -1,47 +1,20 @@
 """The report of a sweep."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from adamkit.lab.disk import HISTORY
-from adamkit.lab.errors import InputError
 from adamkit.lab.insight.charts import linked
 from adamkit.lab.insight.charts import sweep as charts
 from adamkit.lab.insight.reports import made
 from adamkit.lab.insight.reports.page import Page, Section
 from adamkit.lab.insight.sensitivity import Sensitivity, sensitivity, shown
-from adamkit.lab.sweeping.tables import finished_so_far, ranked, summarize
-
-if TYPE_CHECKING:
-    from adamkit.lab.runs.folder import RunFolder
+from adamkit.lab.sweeping.tables import ranked, summarize
 
 _BEST = 10  # settings in the table
 _FEWEST_DRAWS = 8  # settings below which it says little what more of them bring
-
-
-def page_of(folder: "RunFolder", record: Mapping[str, Any]) -> Page:
-    """The report of the sweep in a folder: of what is finished, where it still runs or was cut off.
-
-    Raises:
-        InputError: It is no sweep, is damaged, or nothing of it is finished.
-    """
-    from adamkit.lab.runs import sweeps
-
-    plan = sweeps.again(folder)
-    has_ended = (folder.path / HISTORY).exists() and record.get("status") == "finished"
-    history = folder.read_history() if has_ended else finished_so_far(folder.path, plan.space)
-    if history is None or not len(history):
-        raise InputError(f"{folder.path} must be a sweep with a finished setting, and has none")
-    validated = bool(record.get("data", {}).get("validation_rows"))
-    objective = plan.objective or ("val_loss" if validated else "loss")
-    names = [name for name in plan.space[0] if name in history]
-    return page(
-        history, names, objective, settings=len(plan.space), seeds=plan.seeds, halving=plan.halving is not None,
-        record=record,
-    )  # fmt: skip
 
 
 def page(
