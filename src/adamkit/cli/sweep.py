@@ -107,7 +107,6 @@ def sweep(
     from adamkit.lab.runs.folder import RunFolder
 
     given = options.given(context, *_NO_OPTIONS)
-    options.use_backend("jax")
     try:
         if resume is None:
             plan = _plan(given, ask=not yes)
@@ -120,6 +119,7 @@ def sweep(
         else:
             folder = RunFolder.open(resume)
             plan = sweeps.again(folder)
+        options.use_backend("jax")
 
         from adamkit.cli.sweep_display import SweepDisplay
 
@@ -175,6 +175,7 @@ def _question(settings: "Settings", space: dict[str, Any], total: int, seeds: in
     """How many runs it would be, and how long they would take at the speed of a few."""
     from adamkit.cli.display import duration
 
+    options.use_backend("jax")
     seconds = _seconds_a_run(settings, space) * total * seeds
     runs = f"{total:,} settings" + (f" × {seeds} seeds" if seeds > 1 else "")
     yes = "--yes to train them all, or " if total <= _MOST_SETTINGS else ""
