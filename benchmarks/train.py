@@ -2,9 +2,10 @@
 
     python -m benchmarks.train [--quick]
 
-Three questions, each answered by contenders that take turns:
+Four questions, each answered by contenders that take turns:
 
 - A first run in a new process, compilation included: one process a run, in turn.
+- The same in a second process, which finds adamkit's compiled programs on disk as the commands do: one process a run.
 - A further run in the same process: 50 epochs again, of the same model, in turn.
 - `model.fit` on each backend with `keras.optimizers.Adam` and with `adamkit.keras.Adam`: a further run, in turn.
 """
@@ -15,9 +16,11 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
+from adamkit.lab.training.compiled_programs import keep_on_disk
 from benchmarks.report import BACKENDS, machine, show, versions, write
 
 EPOCHS = 50
@@ -39,11 +42,17 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(_further(repetitions)))
     else:
         rows = []
-        seconds = {FIT: [], LAB: []}
-        for _ in range(repetitions):
-            for contender in seconds:
-                seconds[contender].append(_work("jax", "--worker", "first", "--contender", contender))
-        rows += _rows("jax", "first run, with compilation", seconds)
+        for what, on_disk in (("first run in a process", False), ("second process, programs on disk", True)):
+            seconds = {FIT: [], LAB: []}
+            with tempfile.TemporaryDirectory() as folder:
+                place = folder if on_disk else "off"
+                if on_disk:  # the first process, which is not counted
+                    _work("jax", "--worker", "first", "--contender", LAB, cache=place)
+                for _ in range(repetitions):
+                    for contender in seconds:
+                        arguments = "--worker", "first", "--contender", contender
+                        seconds[contender].append(_work("jax", *arguments, cache=place))
+            rows += _rows("jax", what, seconds)
         for backend in BACKENDS:
             further = _work(backend, "--worker", "further", *(["--quick"] if options.quick else []))
             rows += _rows(backend, "further run", further)
@@ -66,8 +75,9 @@ def _rows(backend: str, what: str, seconds: dict[str, list[float]]) -> list[dict
     ]
 
 
-def _work(backend: str, *arguments: str):
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+def _work(backend: str, *arguments: str, cache: str = "off"):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "ADAMKIT_CACHE": cache}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     command = [sys.executable, "-m", "benchmarks.train", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -76,6 +86,8 @@ def _work(backend: str, *arguments: str):
 
 
 def _first(contender: str) -> float:
+    if contender == LAB:
+        keep_on_disk()  # as the commands do
     run = _contender(contender)
     start = time.perf_counter()
     run()

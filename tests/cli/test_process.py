@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def test_import_and_help_load_no_framework():
     for arguments in (["--help"], ["train", "--help"], ["--version"], ["train", "--beta-1"]):
         code = "import adamkit.cli\ntry:\n    adamkit.cli.main()\nexcept SystemExit:\n    pass"
         assert imported(f"sys.argv = ['adamkit', *{arguments}]\n{code}").splitlines()[-1] == "set()"
+
+
+@pytest.mark.slow
+def test_commands_import_keras_without_scikit_learn_which_is_there_all_the_same():
+    code = """
+        import sys
+        from adamkit.cli import options
+        options.use_backend("jax")
+        assert "keras" in sys.modules and "sklearn" not in sys.modules
+        from adamkit.lab import data
+        print(len(data.load("wine")))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("178\n", "")
 
 
 def started(*arguments, **options):

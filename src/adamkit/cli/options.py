@@ -5,6 +5,7 @@ The defaults are those of `adamkit.lab.runs.Settings`; the commands' signatures 
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,12 +95,29 @@ def as_typed(message: str, names: Iterable[str], **flags: str) -> str:
 
 
 def use_backend(name: str) -> None:
-    """Keras reads its backend from the environment when it is imported."""
+    """Import Keras on that backend; what JAX compiles from now on is kept on disk. InputError where it is missing."""
     from importlib.util import find_spec
 
     from adamkit.lab.errors import InputError
 
     if find_spec(name) is None:
         raise InputError(f"the backend {name} is not installed; install it with: pip install 'adamkit[{name}]'")
-    os.environ["KERAS_BACKEND"] = name
+    os.environ["KERAS_BACKEND"] = name  # which Keras reads when it is imported
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at length
+    _import_keras()
+    if name == "jax":
+        from adamkit.lab.training.compiled_programs import keep_on_disk
+
+        keep_on_disk()
+
+
+def _import_keras() -> None:
+    """Without scikit-learn, which takes a third of the time, and which Keras needs for `keras.wrappers` alone."""
+    hide = "sklearn" not in sys.modules and "keras" not in sys.modules
+    if hide:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        import keras  # noqa: F401
+    finally:
+        if hide:
+            del sys.modules["sklearn"]

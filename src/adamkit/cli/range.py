@@ -53,9 +53,9 @@ def learning_rate_range(
     from adamkit.lab.runs.folder import RunFolder
 
     given = options.given(context, "low", "high", "steps", "out", "report", "json")
-    options.use_backend("jax")
     try:
         settings = runs.Settings(**given)
+        options.use_backend("jax")
 
         from adamkit.cli.display import Output
         from adamkit.lab import models

@@ -112,7 +112,6 @@ def sweep(
     from adamkit.lab.runs.folder import RunFolder
 
     given = options.given(context, *_NO_OPTIONS)
-    options.use_backend("jax")
     try:
         command = made.command("sweep", given)
         if resume is None:
@@ -126,6 +125,7 @@ def sweep(
         else:
             folder = RunFolder.open(resume)
             plan, command = sweeps.again(folder), folder.read_record().get("command")
+        options.use_backend("jax")
 
         from adamkit.cli.sweep_display import SweepDisplay
 
@@ -183,6 +183,7 @@ def _question(settings: "Settings", space: dict[str, Any], total: int, seeds: in
     """How many runs it would be, and how long they would take at the speed of a few."""
     from adamkit.cli.display import duration
 
+    options.use_backend("jax")
     seconds = _seconds_a_run(settings, space) * total * seeds
     runs = f"{total:,} settings" + (f" × {seeds} seeds" if seeds > 1 else "")
     yes = "--yes to train them all, or " if total <= _MOST_SETTINGS else ""

@@ -10,12 +10,11 @@ import ctypes
 import hashlib
 import importlib.metadata
 import os
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from adamkit import cache
 from adamkit.kernels.cpu import internals
 
 _ENTRY = "adamkit_kernel"
@@ -42,8 +41,9 @@ def kernel(name: str, sources: list[Path], build: Callable[[], Any]) -> Kernel:
     file_name = f"{name}-{_fingerprint(sources)}.o"
     for folder in folders:
         # A file that cannot be read, or is none of ours, is as good as none.
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
-            return _load(_unsealed((folder / file_name).read_bytes()))
+        with contextlib.suppress(ValueError, RuntimeError):
+            if (found := cache.read(folder / file_name)) is not None:
+                return _load(found)
     function = build()
     try:
         machine_code, keep = _compile(function)
@@ -52,7 +52,7 @@ def kernel(name: str, sources: list[Path], build: Callable[[], Any]) -> Kernel:
         return _compiled_by_numba(function)
     for folder in folders if keep else ():
         with contextlib.suppress(OSError):
-            _write(folder / file_name, _sealed(machine_code))
+            cache.write(folder / file_name, machine_code)
             break
     return loaded
 
@@ -121,13 +121,12 @@ def _target_machine() -> Any:
 
 def _folders() -> list[Path]:
     """Where object files are kept, in the order in which the places are tried."""
+    if cache.is_off():
+        return []
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         return [Path(chosen)]
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # unlike Path.home(), never raises
-    per_user = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": str(home / "Library" / "Caches")}.get(
-        sys.platform, os.environ.get("XDG_CACHE_HOME")
-    )
-    return [Path(__file__).parent / "__pycache__", Path(per_user or home / ".cache") / "adamkit"]
+    per_user = cache.folder()
+    return [Path(__file__).parent / "__pycache__", *([] if per_user is None else [per_user])]
 
 
 def _fingerprint(sources: list[Path]) -> str:
@@ -146,29 +145,3 @@ def _fingerprint(sources: list[Path]) -> str:
         with contextlib.suppress(OSError):
             digest.update(source.read_bytes())
     return digest.hexdigest()[:32]
-
-
-def _sealed(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest() + content
-
-
-def _unsealed(sealed: bytes) -> bytes:
-    """The content, if it is whole."""
-    checksum, content = sealed[:32], sealed[32:]
-    if hashlib.sha256(content).digest() != checksum:
-        raise ValueError("the file is damaged")
-    return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing, also when several processes write the same file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)  # another user may run what one user has installed
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

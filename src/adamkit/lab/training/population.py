@@ -8,8 +8,10 @@ No member's numbers depend on another's, but for rounding: matrix products of se
 
 import contextlib
 import functools
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -99,6 +101,7 @@ class Program:
         self._test = jax.jit(self._test_epoch, static_argnames="batch_size", compiler_options=_fast_compilation())
         self._compiling = threading.Lock()
         self._compiled: set[Any] = set()
+        self._ready: dict[Any, Callable] = {}  # programs compiled by `prepare`
 
     @classmethod
     def of(cls, model: keras.Model) -> "Program":
@@ -107,6 +110,41 @@ class Program:
         if program is None or program._key != _structure(model):
             program = model._adamkit_program = cls(model)
         return program
+
+    def prepare(
+        self, members: Members, data: Data, order: np.ndarray, batch_size: int, epochs: int, validation: Data | None
+    ) -> None:
+        """Compile what a run of `train_epoch` and `evaluate` calls, at once, and fast where the run is short.
+
+        Args:
+            members: As in `train_epoch`; so are the next three.
+            data: …
+            order: …
+            batch_size: …
+            epochs: Of the whole run; with the model and the data they decide how the programs are compiled, so that the
+                same run has the same ones.
+            validation: Rows for `evaluate`, or None.
+        """
+        state = self._state(members)
+        rows = order.shape[-1]
+        full = rows // batch_size * batch_size
+        calls: dict[str, tuple] = {}
+        if full:
+            calls["full"] = (state, members.hyperparameters, data, _batches(order, batch_size))
+        if full < rows:
+            calls["last"] = (state, members.hyperparameters, data, order[None, ..., full:])
+        lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
+        steps = max(full // batch_size, 1)
+        operations = epochs * _operations(next(iter(lowered.values())))  # of one of its steps
+        options = {"full": _compilation(operations * steps), "last": _compilation(operations, is_rare=True)}
+        if validation is not None:
+            key = _key("test", (members, validation), batch_size)
+            lowered[key] = self._test.lower(members, validation, batch_size=batch_size)
+        with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles without Python's lock
+            compiled = {
+                key: threads.submit(one.compile, compiler_options=options.get(key[0])) for key, one in lowered.items()
+            }
+        self._ready |= {key: one.result() for key, one in compiled.items()}
 
     def train_epoch(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> tuple[Members, Logs]:
         """One epoch of every member.
@@ -160,7 +198,9 @@ class Program:
 
     def _call(self, name: str, function: Callable, *args: Any, **static: Any) -> Any:
         """Call a compiled function; several threads may do so, and only the first of them compiles it."""
-        key = (name, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args)), *static.values())
+        key = _key(name, args, *static.values())
+        if key in self._ready:
+            return self._ready[key](*args)
         if key in self._compiled:
             return function(*args, **static)
         with self._compiling:
@@ -257,6 +297,31 @@ def _scan(step: Callable, state: Any, batches: jax.Array) -> tuple[Any, Any]:
         return step(state, batches[0])
     state, outputs = jax.lax.scan(step, state, batches)
     return state, jax.tree.map(lambda values: values[-1], outputs)
+
+
+def _key(name: str, args: Any, *static: Any) -> tuple:
+    """Differs where a compiled function does not fit: by shapes, dtypes and the device."""
+    leaves = jax.tree.leaves(args)
+    devices = next((leaf.devices() for leaf in leaves if isinstance(leaf, jax.Array)), None)
+    return (name, frozenset(devices or ()), *((leaf.shape, leaf.dtype) for leaf in leaves), *static)
+
+
+def _operations(lowered: Any) -> float:
+    """Floating-point operations of a program, as XLA counts them: of a loop those of one round."""
+    counted = lowered.cost_analysis()
+    return float((counted or {}).get("flops", math.inf))
+
+
+# A core does some 10¹⁰ operations a second. Half an optimization makes a program up to a fifth slower, and none up to
+# eight times; they save half and three quarters of the time to compile, which is half a second for two dense layers.
+_HALF_OPTIMIZED_BELOW, _NOT_OPTIMIZED_BELOW = 1e10, 1e8  # operations of a whole run
+
+
+def _compilation(operations: float, *, is_rare: bool = False) -> dict[str, Any]:
+    """XLA's options for a program that does so many in a run; one that is rare is never worth all optimization."""
+    if operations < _NOT_OPTIMIZED_BELOW:
+        return _fast_compilation() and _fast_compilation() | {"xla_backend_optimization_level": 0}
+    return _fast_compilation() if is_rare or operations < _HALF_OPTIMIZED_BELOW else {}
 
 
 @functools.cache
