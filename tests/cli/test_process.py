@@ -19,7 +19,7 @@ from adamkit.lab.runs.folder import RunFolder
 from tests.cli.folders import assert_same_bits, tree
 
 FILES = ["history.parquet", "model.keras", "run.json"]
-TRAIN = sys.executable, "-m", "adamkit", "train"
+TRAIN = sys.executable, "-m", "adamkit", "train", "--no-report"
 HANGS = 600  # seconds, after which a process is taken for dead
 LONG = "--epochs", "1000000", "--out", "run", "--model", "logistic"
 
@@ -92,7 +92,7 @@ def test_a_killed_run_leaves_a_readable_folder(command_line):
     assert RunFolder.open("run").read_record()["status"] == "running"
     assert len(RunFolder.open("run").read_history()) >= 1
     assert set(tree("run")) - {"history.parquet", "run.json"} <= {name for name in tree("run") if name.startswith(".")}
-    code, out, _ = command_line("train", "--from", "run", "--epochs", 2)
+    code, out, _ = command_line("train", "--no-report", "--from", "run", "--epochs", 2)
     assert code == 0
     assert "epoch 2/2" in out
 
@@ -147,7 +147,7 @@ def test_a_small_disk(command_line, tmp_path):
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        code, _, err = command_line("train", "--epochs", 3, "--out", disk / "run")
+        code, _, err = command_line("train", "--no-report", "--epochs", 3, "--out", disk / "run")
         assert code == 1
         assert err.startswith("adamkit: could not save all of ")
         assert err.count("\n") == 1

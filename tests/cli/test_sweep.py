@@ -68,7 +68,7 @@ def test_a_sweep_shows_what_it_does_and_leaves_its_folder(adamkit):
     assert [int(row[0]) for row in shown] == last.sort_values(kind="stable").index.tolist()
     assert [float(row[3]) for row in shown] == pytest.approx(sorted(last), abs=1e-4)
     assert any(line.startswith("shows  loss stays within") for line in lines)
-    assert lines[-1] == "next   adamkit train --best-of run"
+    assert lines[-2:] == ["next   adamkit train --best-of run", "report run/report.html"]
     assert "Sweep of 6 settings" in Path("run/report.html").read_text(encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from adamkit.lab import runs
 from adamkit.lab.errors import InputError
-from adamkit.lab.insight.charts import sweep as charts
+from adamkit.lab.insight import reports
 from adamkit.lab.runs import Settings, sweeps
 from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.runs.sweeps import Plan
@@ -37,7 +37,7 @@ def mine(tmp_path_factory):
 @pytest.fixture
 def no_charts(monkeypatch):
     """They take seconds, and have tests of their own."""
-    monkeypatch.setattr(charts, "write", lambda result, folder: [])
+    monkeypatch.setattr(reports, "attempt", lambda make, folder, warn: None)
 
 
 @pytest.fixture

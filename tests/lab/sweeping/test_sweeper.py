@@ -17,7 +17,7 @@ from keras import layers
 from adamkit import lab
 from adamkit.keras import Adam
 from adamkit.lab.errors import InputError
-from adamkit.lab.insight.charts import sweep as charts
+from adamkit.lab.insight import reports
 from adamkit.lab.sweeping import chunks, sweeper
 from adamkit.lab.training.population import Program
 from tests.lab.some_models import CASES, TABLE, compiled
@@ -65,7 +65,7 @@ def model(shared_model):
 @pytest.fixture
 def no_charts(monkeypatch):
     """They take seconds, and have tests of their own."""
-    monkeypatch.setattr(charts, "write", lambda result, folder: [])
+    monkeypatch.setattr(reports, "attempt", lambda make, folder, warn: None)
 
 
 def sweep(model, space, **changes):
