@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = [
-    {"rule", "moments", "rounding", "arrays", "functional"},
+    {"rule", "moments", "rounding", "arrays", "functional", "cache"},
     {"kernels", "keras", "torch", "optax"},
     {"lab"},
     {"cli", "play"},
