@@ -1,23 +1,37 @@
 """Vega for the pages, so that they need no network: Vega, Vega-Lite and Vega-Embed in one script.
 
-`vega.js.gz` is what vl-convert, which Altair saves with, makes of them. That takes seconds, more than a training run,
-so it is kept here. `python -m adamkit.lab.insight.reports.vega` makes it anew after vl-convert has changed; a test
-holds it to that. Its licences are in `vega.LICENSE`.
+vl-convert, which Altair saves with, holds and bundles them. That takes seconds, more than a training run, so the bundle
+is kept in the user's cache folder (`adamkit.cache`), for each release of vl-convert anew.
 """
 
+import contextlib
 import gzip
 from pathlib import Path
 
-_FILE = Path(__file__).with_name("vega.js.gz")
+from adamkit import cache
 
 
 def script() -> str:
     """JavaScript that gives a page the function `vegaEmbed`."""
-    return gzip.decompress(_FILE.read_bytes()).decode()
+    path = _kept_at()
+    kept = None if path is None else cache.read(path)
+    if kept is not None:
+        return gzip.decompress(kept).decode()
+    made = _bundled()
+    if path is not None:
+        with contextlib.suppress(OSError):  # a folder that cannot be written: bundled anew the next time
+            cache.write(path, gzip.compress(made.encode(), mtime=0))
+    return made
 
 
-def made() -> bytes:
-    """The file's bytes, made anew."""
+def _kept_at() -> Path | None:
+    import vl_convert
+
+    folder = cache.folder()
+    return None if folder is None else folder / "pages" / f"vega-{vl_convert.__version__}.js.gz"
+
+
+def _bundled() -> str:
     import vl_convert
 
     versions = f"Vega {vl_convert.get_vega_version()}, Vega-Lite {vl_convert.get_vegalite_versions()[-1]}"
@@ -25,9 +39,4 @@ def made() -> bytes:
     notice += (
         "Copyright University of Washington Interactive Data Lab; Mike Bostock. See vega.github.io, d3js.org. */\n"
     )
-    code = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return gzip.compress((notice + code).encode(), compresslevel=9, mtime=0)
-
-
-if __name__ == "__main__":
-    _FILE.write_bytes(made())
+    return notice + vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
