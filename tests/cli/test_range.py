@@ -22,8 +22,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 def test_it_suggests_a_rate_and_leaves_its_folder(command_line):
     code, out, err = command_line(*QUICK, "--out", "run")
     assert (code, err) == (0, "")
-    assert tree("run") == ["charts", "history.csv", "history.parquet", "run.json"]
-    assert tree("run/charts") == [f"learning_rate_range.{suffix}" for suffix in ("html", "png", "svg")]
+    assert tree("run") == ["history.csv", "history.parquet", "report.html", "run.json"]
     history = RunFolder.open("run").read_history()
     np.testing.assert_allclose(pd.read_csv("run/history.csv"), history)
     found = RunFolder.open("run").read_record()["range"]

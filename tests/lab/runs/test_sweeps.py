@@ -109,9 +109,6 @@ def test_a_sweep_leaves_a_folder_with_all_that_it_gave(mine, folder):
     summary = pd.read_csv(folder.path / "summary.csv")
     pd.testing.assert_frame_equal(summary, result.summary)
     assert summary.diverged.tolist() == [0] * 6 + [1] * 2
-    written = sorted((folder.path / "charts").iterdir())
-    assert {path.suffix for path in written} >= {".html", ".png", ".svg"}
-    assert all(path.stat().st_size > 1000 for path in written)
     json.dumps(record)
     assert sweeps.again(folder) == plan
 
@@ -187,8 +184,9 @@ def test_a_folder_of_a_run_is_none_of_a_sweep_nor_the_other_way_round(tmp_path):
     run, sweep = RunFolder.create(tmp_path / "run"), RunFolder.create(tmp_path / "sweep")
     run.write_record({"settings": {}})
     sweep.write_record({"settings": {}, "sweep": {"space": SPACE}})
-    assert runs.again(run) == Settings()
-    assert sweeps.again(sweep) == Plan(Settings(), SPACE)
+    earlier = Settings(split="shuffled")  # as before runs had a `split`
+    assert runs.again(run) == earlier
+    assert sweeps.again(sweep) == Plan(earlier, SPACE)
     with pytest.raises(InputError, match=r"run must be the folder of a sweep, and its run\.json has none"):
         sweeps.again(run)
     with pytest.raises(InputError, match="sweep must be the folder of a training run, and is that of a sweep"):
