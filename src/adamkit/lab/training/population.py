@@ -29,6 +29,9 @@ Data = tuple[Any, Any, Any]  # x, y, sample weights: arrays (rows, …) or neste
 Logs = dict[str, jax.Array]  # metric name: (n,) float32
 
 _ATTRIBUTES = hyperparameters.names(of="adam", changes_program=False)  # Adam keeps them in no variable
+# Operations of an epoch. Fast compilation makes a program up to a fifth slower and saves half of the time to compile,
+# which is at least a quarter of a second; a core does 10¹⁰ operations a second.
+_SMALL = 2e8
 _SCHEDULE = (*hyperparameters.names(of="schedule"), "total_steps")
 
 
@@ -112,17 +115,18 @@ class Program:
         return program
 
     def prepare(
-        self, members: Members, data: Data, order: np.ndarray, batch_size: int, epochs: int, validation: Data | None
+        self, members: Members, data: Data, order: np.ndarray, batch_size: int, validation: Data | None
     ) -> None:
-        """Compile what a run of `train_epoch` and `evaluate` calls, at once, and fast where the run is short.
+        """Compile what `train_epoch` and `evaluate` call, at the same time, and fast where an epoch is small.
+
+        How long the run will be makes no difference, so that the first epochs of a long run have the bits of a short
+        one.
 
         Args:
             members: As in `train_epoch`; so are the next three.
             data: …
             order: …
             batch_size: …
-            epochs: Of the whole run; with the model and the data they decide how the programs are compiled, so that the
-                same run has the same ones.
             validation: Rows for `evaluate`, or None.
         """
         state = self._state(members)
@@ -134,9 +138,9 @@ class Program:
         if full < rows:
             calls["last"] = (state, members.hyperparameters, data, order[None, ..., full:])
         lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
-        steps = max(full // batch_size, 1)
-        operations = epochs * _operations(next(iter(lowered.values())))  # of one of its steps
-        options = {"full": _compilation(operations * steps), "last": _compilation(operations, is_rare=True)}
+        is_small = _operations(next(iter(lowered.values()))) * (full // batch_size) < _SMALL
+        fast = _fast_compilation()
+        options = {"full": fast if is_small else {}, "last": fast}
         if validation is not None:
             key = _key("test", (members, validation), batch_size)
             lowered[key] = self._test.lower(members, validation, batch_size=batch_size)
@@ -310,18 +314,6 @@ def _operations(lowered: Any) -> float:
     """Floating-point operations of a program, as XLA counts them: of a loop those of one round."""
     counted = lowered.cost_analysis()
     return float((counted or {}).get("flops", math.inf))
-
-
-# A core does some 10¹⁰ operations a second. Half an optimization makes a program up to a fifth slower, and none up to
-# eight times; they save half and three quarters of the time to compile, which is half a second for two dense layers.
-_HALF_OPTIMIZED_BELOW, _NOT_OPTIMIZED_BELOW = 1e10, 1e8  # operations of a whole run
-
-
-def _compilation(operations: float, *, is_rare: bool = False) -> dict[str, Any]:
-    """XLA's options for a program that does so many in a run; one that is rare is never worth all optimization."""
-    if operations < _NOT_OPTIMIZED_BELOW:
-        return _fast_compilation() and _fast_compilation() | {"xla_backend_optimization_level": 0}
-    return _fast_compilation() if is_rare or operations < _HALF_OPTIMIZED_BELOW else {}
 
 
 @functools.cache

@@ -181,7 +181,7 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
     order = np.arange(rows, dtype=np.int32)
     orders = np.random.RandomState(seed)  # the generator that Keras shuffles with
     data, validation = jax.device_put((data, validation))
-    program.prepare(members, data, order, batch_size, run.epochs, validation)
+    program.prepare(members, data, order, batch_size, validation)
     pending = None
 
     def record(logs):
