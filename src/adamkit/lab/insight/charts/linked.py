@@ -1,5 +1,6 @@
 """Charts of a sweep that answer the pointer: settings with their learning curves, and all hyperparameters at once."""
 
+import json
 from typing import Any
 
 import altair as alt
@@ -26,6 +27,7 @@ from adamkit.lab.insight.charts.sweep import Cells, heat_layers
 from adamkit.lab.insight.charts.theme import (
     BEST,
     FAINT,
+    HALO,
     HEIGHT,
     OTHERS,
     WIDTH,
@@ -34,6 +36,7 @@ from adamkit.lab.insight.charts.theme import (
     hyperparameter_axis,
     is_log,
     title_of,
+    value_scale,
 )
 from adamkit.lab.insight.sensitivity import Sensitivity, shown
 
@@ -88,8 +91,8 @@ def explorer(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) ->
         ),
         alt.Chart(settings)
         .transform_filter(under)
-        .mark_text(align="left", baseline="bottom", fontSize=12, fontWeight="bold")
-        .encode(text="words:N", x=alt.value(0), y=alt.value(-8)),
+        .mark_text(align="left", baseline="top", fontSize=11, fontWeight="bold", lineBreak="\n", lineHeight=14)
+        .encode(text="words:N", x=alt.value(0), y=alt.value(-6 - 14 * (1 + -(-len(varied(result)) // 2)))),
     ]
     few = "" if len(drawn) == len(everything) else f" ({len(drawn)} of them are drawn)"
     notes.append(f"Point at a setting to see its learning curve, in blue among those of all {len(everything)}{few}")
@@ -129,18 +132,21 @@ def parallel_coordinates(summary: pd.DataFrame, result: Sensitivity) -> alt.Laye
     for name, tip in zip(names, tips, strict=True):
         places[tip] = [shown(name, value) for value in settings[name]]
     places["objective"] = settings["objective"]
-    kept = thinned(settings, MOST_MARKS).index
+    kept = thinned(settings, MOST_MARKS).index[::-1]  # the best on top
     axes: list[Any] = [*names, "result"]
     metric = metric_of(result)
-    end = f"{metric} (by rank)"
+    in_two = "split(datum.value, '_')"
+    end = json.dumps([metric, "(by rank)"])
     x = alt.X(
         "axis:N",
         sort=axes,
         title=None,
         scale=alt.Scale(type="point", padding=0.35),
         axis=alt.Axis(
-            labelAngle=0, orient="top", domain=False, ticks=False, grid=True, labelPadding=10, labelFontWeight="bold",
-            labelExpr=f"datum.value === 'result' ? {end!r} : datum.value", labelOverlap=False, labelLimit=110,
+            labelAngle=0, orient="top", domain=False, ticks=False, grid=True, labelPadding=24, labelFontWeight="bold",
+            labelExpr=f"datum.value === 'result' ? {end} : length(datum.value) < 9 ? datum.value : {in_two}",
+            labelOverlap=False,
+            labelBaseline="bottom", labelLineHeight=14,
         ),
     )  # fmt: skip
     low = _DIVERGED - 0.03 if len(diverged) else 0
@@ -161,6 +167,7 @@ def parallel_coordinates(summary: pd.DataFrame, result: Sensitivity) -> alt.Laye
     layers = [
         base.mark_line(style=FAINT, strokeWidth=0.5).encode(x, y, detail="setting:N").add_params(brush),
         chosen.mark_line(strokeWidth=1.2).encode(x, y, color, detail="setting:N", tooltip=tooltip),
+        labels.mark_text(align="left", dx=6, fontSize=11, style=HALO).encode(x, y, text="text:N"),
         labels.mark_text(align="left", dx=6, fontSize=11).encode(x, y, text="text:N"),
     ]
     few = "" if len(kept) == len(settings) else f" ({len(kept)} of {len(settings)} are drawn)"
@@ -178,7 +185,7 @@ def _dots(name: str, summary: pd.DataFrame, result: Sensitivity) -> tuple[list, 
     kind = objective_scale(finite["objective"], result)
     place = (
         alt.X(**hyperparameter_axis(name, settings[name])),
-        alt.Y("objective:Q", title=metric_of(result), scale=alt.Scale(type=kind, zero=False, nice=False, padding=18)),
+        alt.Y("objective:Q", title=metric_of(result), scale=value_scale(kind, padding=18)),
     )
     dots = alt.Chart(thinned(finite)).mark_circle(style=OTHERS, opacity=1, size=60).encode(*place)
     return [dots], [], Cells(finite, place, is_grid=False)
@@ -209,5 +216,7 @@ def _on_log_scale(known: Any, values: np.ndarray) -> np.ndarray:
 
 
 def _in_words(setting: Any, result: Sensitivity) -> str:
+    """The objective, and two hyperparameters a line, so that it is no wider than a phone."""
     what = "diverges" if setting["diverges"] else f"{metric_of(result)} {setting['objective']:.4g}"
-    return f"{what} with {label(setting, varied(result)[:3])}"
+    names = most_influential(result)
+    return "\n".join([what, *(label(setting, names[i : i + 2]) for i in range(0, len(names), 2))])

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
-from adamkit.lab.insight.charts.theme import column_of, digits, scale_type
+from adamkit.lab.insight.charts.theme import column_of, digits, scale_type, value_scale
 from adamkit.lab.insight.sensitivity import Sensitivity, shown
 
 MOST_MARKS = 1500  # settings in one layer; Altair takes 5000 rows in a chart
 MOST_CURVES = 500  # more cannot be told apart
-MOST_POINTS = 200  # of one of them
+MOST_POINTS = 100  # of one of them
 
 Table = Any  # a pandas.DataFrame, whose columns no type checker follows
 
@@ -117,9 +117,12 @@ def curves_of(table: Table, drawn: Table, result: Sensitivity) -> tuple[Table, T
     rows: Table = table[
         table["setting"].isin(drawn["setting"]) & (table["epoch"].isin(epochs) | (table["epoch"] == last))
     ]
-    means = rows.groupby(["setting", "epoch"])[metric_of(result)].agg(np.mean)
+    means = rows.groupby(["setting", "epoch"])[metric_of(result)].mean()
     means = means[np.isfinite(means)].rename("objective").reset_index()
-    curves = means.groupby("setting").agg({"epoch": list, "objective": list}).reset_index()
+    numbers, first = np.unique(means["setting"], return_index=True)
+    columns = {name: np.split(means[name].to_numpy(), first[1:]) for name in ("epoch", "objective")}
+    lists = {name: [part.tolist() for part in parts] for name, parts in columns.items()}
+    curves: Table = pd.DataFrame({"setting": numbers} | lists)
     return curves.merge(drawn[["setting", *varied(result)]], on="setting"), means
 
 
@@ -130,7 +133,7 @@ def curve_axes(means: Table, result: Sensitivity) -> tuple[alt.X, alt.Y]:
     """
     domain = means["objective"].quantile([0.02, 1] if is_large_good(result) else [0, 0.98]).tolist()
     kind = objective_scale(pd.Series(domain), result)
-    scale = alt.Scale(type=kind, domain=domain, clamp=True, zero=False, nice=False)
+    scale = value_scale(kind, domain=domain, clamp=True)
     epoch = alt.Axis(tickMinStep=1, format="d")
     x = alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False, zero=False), axis=epoch)
     return x, alt.Y("objective:Q", title=f"{metric_of(result)} after the epoch", scale=scale)

@@ -44,6 +44,7 @@ from adamkit.lab.insight.charts.theme import (
     hyperparameter_axis,
     save,
     title_of,
+    value_scale,
 )
 from adamkit.lab.insight.sensitivity import Effect, Sensitivity, range_in_words
 
@@ -122,7 +123,7 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     profile = pd.DataFrame(effect.profile, columns=["value", "mean", "share"])
     best: Table = finite.merge(profile, left_on=[name, "mean"], right_on=["value", "mean"]).drop_duplicates("value")
     x = alt.X(**hyperparameter_axis(name, settings[name]))
-    scale = alt.Scale(type=objective_scale(finite["objective"], result), zero=False, nice=False, padding=18)
+    scale = value_scale(objective_scale(finite["objective"], result), padding=18)
     title = f"{metric_of(result)} after {table['epoch'].max()} epochs"
     y = alt.Y("objective:Q", title=title, scale=scale)
     tooltip = tooltip_of(result)
@@ -278,21 +279,21 @@ def importance(result: Sensitivity) -> alt.LayerChart:
         "kind:N",
         title=None,
         scale=alt.Scale(domain=[alone, together]),
-        legend=alt.Legend(orient="bottom", labelLimit=WIDTH),
+        legend=alt.Legend(orient="bottom", direction="vertical", columns=1, labelLimit=WIDTH),
     )
     base = alt.Chart(bars).encode(
         alt.X(
             "share:Q",
             title="share of the variance",
-            axis=alt.Axis(format=".0%", tickCount=6, grid=False),
-            scale=alt.Scale(domain=[0, 1]),
+            axis=alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1], grid=False),
+            scale=alt.Scale(domain=[0, 1.15]),  # room for the figure behind a bar
         ),
         alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=240, ticks=False, domain=False)),
     )
     labels = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("share:Q", format=".1%"))
     chart = alt.layer(base.mark_bar().encode(color=color), labels)
     notes = ["Functional ANOVA of the settings' ranks, by a random forest"]
-    return finished(chart, f"How much of the differences in {metric_of(result)} each explains", notes, alt.Step(28))
+    return finished(chart, f"How much of the differences in {metric_of(result)} each explains", notes, 28 * len(bars))
 
 
 def budget(summary: pd.DataFrame, result: Sensitivity) -> alt.LayerChart:
@@ -311,7 +312,7 @@ def budget(summary: pd.DataFrame, result: Sensitivity) -> alt.LayerChart:
     # Where the settings that diverge are so many that the best of few may be one of them, the band has no end.
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     kind = objective_scale(drawn[["low", "high"]].to_numpy(), result)
-    scale = alt.Scale(type=kind, zero=False, nice=False, padding=8)
+    scale = value_scale(kind, padding=8)
     log = alt.Scale(type="log", nice=False)
     ticks = alt.Axis(values=[2**i for i in range(len(settings).bit_length())], format="~d")
     title = f"best {metric_of(result)}"

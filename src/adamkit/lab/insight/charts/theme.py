@@ -2,7 +2,8 @@
 
 The colours are those of Okabe and Ito, which readers of all kinds of colour vision tell apart, and viridis. A mark
 whose colour must change with the background has a style (`mark_line(style=BEST)`) rather than a colour; a scale of
-names has no range and takes the theme's. A page or picture in dark is then the same chart with `config(dark=True)`.
+names, or of numbers in lines, has no range and takes the theme's, where larger numbers stand out more. A page or
+picture in dark is then the same chart with `config(dark=True)`.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ SKY, YELLOW, GREY = "#56B4E9", "#F0E442", "#8C8C8C"
 COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, "#555555")
 COLORS_ON_DARK = (SKY, ORANGE, "#2BC59A", "#F0803C", "#E39CC4", "#4A90C8", YELLOW)
 
-BEST, OTHERS, FAINT, FRAME = "best", "others", "faint", "frame"  # styles: in colour, beside it, behind it, around one
+# Styles: in colour, beside that, behind it, around one mark, and around text that stands on lines.
+BEST, OTHERS, FAINT, FRAME, HALO = "best", "others", "faint", "frame", "halo"
 
 FORMATS = ("html", "png", "svg")
 Format = Literal["html", "png", "svg"]
@@ -33,7 +35,7 @@ Format = Literal["html", "png", "svg"]
 # What is the same in both.
 _SIZES: dict[str, Any] = {
     "view": {"stroke": None},
-    "axis": {"labelFontSize": 12, "titleFontSize": 13, "labelOverlap": True},
+    "axis": {"labelFontSize": 12, "titleFontSize": 13, "titlePadding": 8, "labelOverlap": True},
     "legend": {"labelFontSize": 12, "titleFontSize": 12, "labelLimit": WIDTH, "gradientLength": HEIGHT - 40},
     "title": {"fontSize": 16, "subtitleFontSize": 12, "anchor": "start", "offset": 12},
     "header": {"labelFontSize": 12, "titleFontSize": 13},
@@ -56,25 +58,29 @@ def config(*, dark: bool = False) -> dict[str, Any]:
         "title": {"color": ink, "subtitleColor": soft},
         "text": {"color": ink},
         "mark": {"color": colors[0]},
-        "range": {"category": list(colors), "ramp": {"scheme": "viridis"}, "heatmap": {"scheme": "viridis"}},
+        "range": {
+            "category": list(colors),
+            "ramp": {"scheme": "viridis", "extent": [0.15, 1.0] if dark else [0.9, 0.0]},
+        },
         "style": {
             BEST: {"color": colors[0]},
             OTHERS: {"color": "#8f979f" if dark else GREY},
             FAINT: {"color": "#4b535b" if dark else "#bdbdbd"},
             FRAME: {"color": colors[3]},
+            HALO: {"fill": paper, "stroke": paper, "strokeWidth": 4, "strokeJoin": "round"},
         },
     }  # fmt: skip
     return by_theme | {name: by_theme.get(name, {}) | sizes for name, sizes in _SIZES.items()}
 
 
-def finished(chart: Any, title: str, notes: Sequence[str] = (), height: int | alt.Step = HEIGHT) -> Any:
+def finished(chart: Any, title: str, notes: Sequence[str] = (), height: int = HEIGHT) -> Any:
     """A chart with its title, a line below it for each note, this size and this look.
 
     Args:
         chart: An Altair chart without configuration.
         title: What it shows.
         notes: How to read it. A page sets title and notes as text, so that they wrap on a phone.
-        height: Of the plot: pixels, or `alt.Step` for so many a band.
+        height: Of the plot, in pixels.
     """
     heading = alt.TitleParams(title, subtitle=list(notes))
     return chart.properties(title=heading, width=WIDTH, height=height).configure(**config())
@@ -184,6 +190,11 @@ def scale_type(values: Any, *, is_large_good: bool = False) -> Literal["log", "l
     """Log for a loss that spans a factor of ten; an accuracy stays on its linear scale."""
     low, high = values.min(), values.max()
     return "log" if low > 0 and high >= LOG_FROM * low and not is_large_good else "linear"
+
+
+def value_scale(kind: Literal["log", "linear"], **options: Any) -> alt.Scale:
+    """The scale of a loss or metric: as wide as its values, which need not reach down to 0."""
+    return alt.Scale(type=kind, nice=False, **({} if kind == "log" else {"zero": False}), **options)
 
 
 def title_of(name: str) -> str:

@@ -11,8 +11,8 @@
 
   const rows = {};
   for (const [name, table] of Object.entries(tables)) {
-    rows[name] = table.rows ?? table.columns[0].map((_, i) =>
-      Object.fromEntries(table.names.map((key, k) => [key, table.columns[k][i]])));
+    rows[name] = table.rows ?? Array.from({ length: table.count }, (_, i) =>
+      Object.fromEntries(table.names.map((key, k) => [key, table.columns[k].length === 1 ? table.columns[k][0] : table.columns[k][i]])));
   }
 
   // A specification without its own table of data, at the width of its place.
@@ -52,7 +52,6 @@
       const embedded = await vegaEmbed(place, fitted(specs[place.dataset.chart], width), {
         mode: "vega-lite",
         renderer: "canvas",
-        theme: undefined,
         config: look(dark, width),
         actions: { export: true, source: false, compiled: false, editor: false },
         downloadFileName: place.closest("figure").id,

@@ -19,6 +19,7 @@ from adamkit.lab.insight.charts import theme
 from adamkit.lab.insight.reports import vega
 
 _DIGITS = 9  # significant ones of numbers in the page: as many as float32 has
+_DIGITS_OF_CURVES = 5
 # Nothing may be loaded, whatever a chart's data say; Vega compiles its expressions, hence 'unsafe-eval'.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
 
@@ -119,7 +120,7 @@ class _Figures:
 
     def add(self, name: str, chart: Any) -> str:
         """The figure's HTML."""
-        spec = chart.to_dict()
+        spec = chart.to_dict(validate=False)  # Altair has checked each part of it when it was made
         title = spec.pop("title", {})
         for own in ("config", "$schema"):
             spec.pop(own, None)
@@ -184,20 +185,26 @@ def _cell(value: Any) -> str:
 
 
 def _packed(rows: Any) -> Any:
-    """A table of dictionaries with equal keys as their names and columns: half the bytes."""
+    """A table of dictionaries with equal keys as their names and columns, a column of one value as that: few bytes."""
     names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
     if not names or any(list(row) != names for row in rows):
         return {"rows": _rounded(rows)}
-    return {"names": names, "columns": [_rounded([row[name] for row in rows]) for name in names]}
+    columns = [[row[name] for row in rows] for name in names]
+    # A list within a cell is a curve, which is drawn and not read.
+    packed = [
+        _rounded(column, _DIGITS_OF_CURVES if isinstance(column[0], list) else _DIGITS)
+        for column in (column[:1] if all(value == column[0] for value in column) else column for column in columns)
+    ]
+    return {"names": names, "columns": packed, "count": len(rows)}
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int = _DIGITS) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     if isinstance(value, list):
-        return [_rounded(one) for one in value]
+        return [_rounded(one, digits) for one in value]
     if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
+        return {name: _rounded(one, digits) for name, one in value.items()}
     return value
 
 

@@ -54,7 +54,7 @@ def page(
         "settings": f"{len(summary):,}" if len(summary) == settings else f"{len(summary):,} of {settings:,}",
         **({"seeds": str(seeds)} if seeds > 1 else {}),
         "epochs": str(np.max(history["epoch"])),
-        "diverge": f"{found.diverged:,}",
+        "diverging": f"{found.diverged:,}",
     }
     seconds = seconds if seconds is not None else record.get("seconds")
     if isinstance(seconds, (int, float)):
@@ -66,7 +66,7 @@ def page(
     sections = [
         Section(
             "What it shows",
-            [f"{sentence[0].upper()}{sentence[1:]}." for sentence in found.describe()],
+            [_sentence(words, [*hyperparameters, metric]) for words in found.describe()],
             table=_table_of_best(best, [effect.name for effect in found.effects] or hyperparameters, metric, sign),
         ),
         *_pictures(history, summary, found, same_length=not halving and summary["epochs"].nunique() == 1),
@@ -110,6 +110,12 @@ def _table_of_best(best: Any, names: Sequence[str], metric: str, sign: int) -> p
     if (best["std"] > 0).any():
         columns["spread"] = best["std"]
     return pd.DataFrame(columns)
+
+
+def _sentence(words: str, names: Sequence[str]) -> str:
+    """With a capital letter, unless it begins with a name."""
+    first = words.split()[0]
+    return f"{words if first in names else words[0].upper() + words[1:]}."
 
 
 def _in_words(setting: Any, names: Sequence[str]) -> str:
