@@ -10,6 +10,7 @@ import typer
 
 from adamkit import __version__
 from adamkit.cli.memory import memory
+from adamkit.cli.predict import predict
 from adamkit.cli.range import learning_rate_range
 from adamkit.cli.report import report
 from adamkit.cli.streams import drop_output, make_streams_writable
@@ -28,6 +29,7 @@ app.command()(memory)
 app.command()(sweep)
 app.command("range")(learning_rate_range)
 app.command()(report)
+app.command()(predict)
 
 
 def _show_version(wanted: bool) -> None:
