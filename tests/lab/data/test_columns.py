@@ -77,6 +77,7 @@ def test_what_a_column_becomes():
         "flag": [True, False, None] * (n // 3),
         "whole": pd.array([1, None, 3] * (n // 3), "Int64"),
         "size": ["S", "M", "L"] * (n // 3),
+        "children": ["0", "1", "2", "3+"] * (n // 4),
         "grade": pd.Categorical([1, 2, 1] * (n // 3)),
         "day": pd.date_range("2024-01-01", periods=n).strftime("%Y-%m-%d"),
         "german": pd.date_range("2024-01-01", periods=n).strftime("%d.%m.%Y"),
@@ -89,6 +90,7 @@ def test_what_a_column_becomes():
         "flag": "boolean",
         "whole": "number",
         "size": "text",
+        "children": "text",
         "grade": "text",
         **dict.fromkeys(("day", "german", "moment", "python"), "date"),
     }
@@ -98,7 +100,13 @@ def test_what_a_column_becomes():
         *("has the same value i", "has the same value i", "has no value in any "),
     ]
     described = "\n".join(encoding.described())
-    for part in ("size (L, M, S)", "grade (1, 2)", "german (%d.%m.%Y)", "flag (in 4 rows), whole (in 4 rows)"):
+    for part in (
+        "size (L, M, S)",
+        "children (0, 1, 2, 3+)",
+        "grade (1, 2)",
+        "german (%d.%m.%Y)",
+        "flag (in 4 rows), whole (in 4 rows)",
+    ):
         assert part in described
     x = dict(zip(encoding.feature_names, encoding.encode(pd.DataFrame(table), "t.csv").x.T, strict=True))
     np.testing.assert_array_equal(x["day"], x["german"])

@@ -234,25 +234,22 @@ def _column_of_text(values: Any, there: Any, name: str, missing: int, where: str
     import pandas as pd
 
     distinct = sorted(set(there.map(encoding.label)))
-    read: Any = pd.to_numeric(pd.Series(distinct), errors="coerce")
-    if 0.5 < read.notna().mean() < 1 and not isinstance(
-        values.dtype, pd.CategoricalDtype
-    ):  # such as the "?" among numbers
-        raise InputError(encoding.not_numeric(values, where))
-    date_format = next((known for known in _DATES if _read_dates(distinct, known).notna().all()), None)
-    if date_format and not isinstance(values.dtype, pd.CategoricalDtype):
-        if len(distinct) == 1 and not missing:
-            return Column(name, "left out", why=f"has the same value in every row, {_short(distinct[0])}")
-        return _with_median(Column(name, "date", date_format=date_format), values, missing, where)
-    different = f"{len(distinct)} different values in {len(values)} rows"
+    is_category = isinstance(values.dtype, pd.CategoricalDtype)
     if len(distinct) == 1 and not missing:
         return Column(name, "left out", why=f"has the same value in every row, {_short(distinct[0])}")
-    if len(distinct) == len(there) > 1:
+    date_format = next((known for known in _DATES if _read_dates(distinct, known).notna().all()), None)
+    if date_format and not is_category:
+        return _with_median(Column(name, "date", date_format=date_format), values, missing, where)
+    if len(distinct) <= min(MOST_CATEGORIES, len(there) / 2):
+        categories = (*distinct, None) if missing else tuple(distinct)
+        return Column(name, "text", missing=missing, categories=categories)
+    read: Any = pd.to_numeric(pd.Series(distinct), errors="coerce")
+    if read.notna().mean() >= 0.5 and not is_category:  # such as a "?" among numbers
+        raise InputError(encoding.not_numeric(values, where))
+    different = f"{len(distinct)} different values in {len(values)} rows"
+    if len(distinct) == len(there):
         return Column(name, "left out", why=f"identifies rows: its {different} are text, such as {_short(distinct[0])}")
-    if len(distinct) > min(MOST_CATEGORIES, len(there) / 2):
-        return Column(name, "left out", why=f"is text with {different}, too many to learn from")
-    categories = (*distinct, None) if missing else tuple(distinct)
-    return Column(name, "text", missing=missing, categories=categories)
+    return Column(name, "left out", why=f"is text with {different}, too many to learn from")
 
 
 def _with_median(column: Column, values: Any, missing: int, where: str) -> Column:
