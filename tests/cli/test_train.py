@@ -170,13 +170,16 @@ def test_wrong_options(refused, arguments, said):
         ("a,y\n", "has no rows"),
         ("a,x\n1,2\n3,4\n", "has no column 'y'"),
         ("a,y\n1,0\ntwo,1\n", "'two' in row 2"),
-        ("a,y\n1,0\n,1\n", "missing"),
         ("a,y\n1,1\n2,1\n", "the same value in every row"),
         ("a,y\n1,0\n2,\n3,1\n", "missing"),
     ],
 )
 def test_wrong_files(refused, text, said):
     assert said in refused("--data", write("t.csv", text), "--target", "y")
+
+
+def test_a_missing_value_is_wrong_where_columns_are_used_as_they_stand(refused):
+    assert "missing" in refused("--data", write("t.csv", "a,y\n1,0\n,1\n"), "--target", "y", "--no-encode")
 
 
 def test_a_user_error_is_one_line_with_its_place(refused):

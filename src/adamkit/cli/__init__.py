@@ -10,10 +10,12 @@ import typer
 
 from adamkit import __version__
 from adamkit.cli.memory import memory
+from adamkit.cli.predict import predict
 from adamkit.cli.range import learning_rate_range
 from adamkit.cli.report import report
 from adamkit.cli.streams import drop_output, make_streams_writable
 from adamkit.cli.sweep import sweep
+from adamkit.cli.trace import trace
 from adamkit.cli.train import train
 
 app = typer.Typer(
@@ -28,6 +30,8 @@ app.command()(memory)
 app.command()(sweep)
 app.command("range")(learning_rate_range)
 app.command()(report)
+app.command()(predict)
+app.command()(trace)
 
 
 def _show_version(wanted: bool) -> None:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from adamkit.cli.streams import drop_output
+from adamkit.lab.data import Encoding
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
 
 if TYPE_CHECKING:
@@ -86,8 +87,14 @@ class Output:
             self.note(f"       {data['validation_rows']} more rows to validate on")
         if data.get("test_rows"):
             self.note(f"       {data['test_rows']} more rows to measure once, at the end")
+        encoding = Encoding.of(data["columns"]) if data.get("columns") else None
+        for line in encoding.described() if encoding else ():
+            self.note(f"       {line}")
         if data["standardized"]:
-            self.note("       features standardized: mean 0, variance 1 on the rows to train on")
+            which = "numbers and dates" if encoding and not encoding.measured.all() else "features"
+            self.note(f"       {which} standardized: mean 0, variance 1 on the rows to train on")
+        for line in encoding.left_out() if encoding else ():
+            self.warn(line)
         parameters = record["model"]["parameters"]
         self.note(f"model  {settings['model']}: {parameters:,} parameters, loss {record['loss']}")
 

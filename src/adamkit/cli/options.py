@@ -37,6 +37,14 @@ Split = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Encode = Annotated[
+    bool,
+    typer.Option(
+        "--encode/--no-encode",
+        help="Make text, dates and missing values of tables into numbers, and leave out what identifies rows.",
+        rich_help_panel=DATA,
+    ),
+]
 Model = Annotated[
     str,
     typer.Option(

@@ -30,6 +30,7 @@ def learning_rate_range(
     steps: Annotated[int, typer.Option(help="How many steps.", rich_help_panel=_RANGE)] = 200,
     data: options.Data = "random",
     target: options.Target = None,
+    encode: options.Encode = True,
     model: options.Model = "mlp",
     loss: options.Loss = None,
     epsilon_hat: options.EpsilonHat = False,

@@ -21,6 +21,7 @@ def train(
     validation_split: options.ValidationSplit = 0.0,
     test_split: options.TestSplit = 0.0,
     split: options.Split = "random",
+    encode: options.Encode = True,
     model: options.Model = "mlp",
     loss: options.Loss = None,
     metrics: options.Metrics = None,

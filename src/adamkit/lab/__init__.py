@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adamkit.lab.runs.predictions import predict
     from adamkit.lab.sweeping import spaces
     from adamkit.lab.sweeping.sweeper import SweepResult, sweep
     from adamkit.lab.training.trainer import TrainResult, train
@@ -17,10 +18,11 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 _PLACES = {
     "SweepResult": "sweeping.sweeper",
     "TrainResult": "training.trainer",
+    "predict": "runs.predictions",
     "sweep": "sweeping.sweeper",
     "train": "training.trainer",
 }
-__all__ = ["SweepResult", "TrainResult", "spaces", "sweep", "train"]
+__all__ = ["SweepResult", "TrainResult", "predict", "spaces", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:

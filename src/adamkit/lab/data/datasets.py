@@ -27,6 +27,7 @@ class Dataset:
     Attributes:
         name: What the user called it.
         x: (rows, …) float32, the features of each row: (rows, columns) or (rows, height, width, channels).
+            Of a table as it stands (`load` with `as_table`) a pandas DataFrame, which `Encoding` makes into such.
         y: (rows,) what to predict: float32 0 or 1 for "binary", int32 0 … classes - 1 for "classes", float32 for
             "number".
         target: What kind of target it is: "binary", "classes" or "number".
@@ -67,7 +68,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of the dtype, shape and values of x and y: the same on every machine."""
         digest = hashlib.sha256()
-        for array in (self.x, self.y):
+        x: Any = self.x
+        for array in (_fingerprints(x) if hasattr(x, "columns") else x, self.y):
             array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(array.data)
@@ -75,7 +77,13 @@ class Dataset:
 
 
 def load(
-    name: str, *, target: str | None = None, kind: TargetKind | None = None, seed: int = 0, shuffle: bool = True
+    name: str,
+    *,
+    target: str | None = None,
+    kind: TargetKind | None = None,
+    seed: int = 0,
+    shuffle: bool = True,
+    as_table: bool = False,
 ) -> Dataset:
     """The data set that `name` names.
 
@@ -92,7 +100,7 @@ def load(
             - `mnist`, `fashion_mnist`, `cifar10` (images), `imdb` (which of the 5000 most frequent words a review has,
               as 0 and 1): the training part in `keras.datasets`, downloaded when first used.
             - A `.csv` or `.parquet` file with a column `target`, or a `.npz` file with arrays x and y, or with an array
-              `target` and another one. Features must be numbers or booleans.
+              `target` and another one. Features must be numbers or booleans, unless `as_table` is set.
             - `module:function` or `file.py:function`: a function without required arguments that returns `(x, y)` or a
               `Dataset`. The current directory can be imported from.
 
@@ -101,6 +109,8 @@ def load(
             integers with at most 20 different values are "classes"; other numbers are a "number".
         seed: An integer >= 0, for the random numbers of `random` and the order of the rows.
         shuffle: False: all rows keep the order that they have there.
+        as_table: True: the features of a table (a file or a DataFrame from a function) stay a pandas DataFrame, of
+            whatever types, which `Encoding` makes into numbers once the rows to train on are chosen: see `load_parts`.
 
     Returns:
         The data set, with finite features and at least two different labels.
@@ -118,7 +128,7 @@ def load(
         raise InputError(f"seed must be an integer >= 0. Received: seed={seed!r}")
     if Path(name).suffix.lower() in files.ENDINGS:
         contents = files.read(Path(name), target)
-        dataset = _encoded(name, contents.x, contents.y, contents.target, kind)
+        dataset = _encoded(name, contents.x, contents.y, contents.target, kind, as_table)
         return _shuffled(dataset, seed) if shuffle else dataset
     if target is not None:
         accepted = " or ".join(files.ENDINGS)
@@ -129,7 +139,7 @@ def load(
             dataset = _shuffled(dataset, seed)
         return dataset if kind in (None, dataset.target) else _encoded_again(dataset, kind)
     if references.is_reference(name):
-        return _from_function(name, kind)
+        return _from_function(name, kind, as_table)
     if Path(name).exists() or len(Path(name).parts) > 1 or Path(name).suffix:
         files.check_file(Path(name), files.ENDINGS)
     raise InputError(
@@ -201,14 +211,14 @@ def _downloaded(name: str, **options: Any) -> tuple[NDArray, NDArray]:
     return x, y
 
 
-def _from_function(name: str, kind: TargetKind | None) -> Dataset:
+def _from_function(name: str, kind: TargetKind | None, as_table: bool) -> Dataset:
     made = references.call(name)
     if isinstance(made, Dataset):
         return _checked(replace(made, name=name), kind)
     if not (isinstance(made, (tuple, list)) and len(made) == 2):
         raise InputError(f"{name} must return (x, y) or a Dataset. Received: {type(made).__name__}")
     x, y = made
-    return _encoded(name, x, y, f"y of {name}", kind)
+    return _encoded(name, x, y, f"y of {name}", kind, as_table)
 
 
 def _checked(dataset: Dataset, kind: TargetKind | None) -> Dataset:
@@ -222,8 +232,8 @@ def _checked(dataset: Dataset, kind: TargetKind | None) -> Dataset:
     return replace(again, feature_names=dataset.feature_names or again.feature_names, standardize=dataset.standardize)
 
 
-def _encoded(name: str, x: Any, y: Any, target: str, kind: TargetKind | None) -> Dataset:
-    features = encoding.features(x, name)
+def _encoded(name: str, x: Any, y: Any, target: str, kind: TargetKind | None, as_table: bool = False) -> Dataset:
+    features = encoding.table(x, name) if as_table and hasattr(x, "columns") else encoding.features(x, name)
     labels = encoding.target(y, target, kind)
     if len(features.x) != len(labels.y):
         raise InputError(f"x and y of {name} must have as many rows. Received: {len(features.x)} and {len(labels.y)}")
@@ -238,7 +248,22 @@ def _encoded_again(dataset: Dataset, kind: TargetKind) -> Dataset:
 
 def _shuffled(dataset: Dataset, seed: int) -> Dataset:
     order = np.random.default_rng(seed).permutation(len(dataset))
-    return replace(dataset, x=dataset.x[order], y=dataset.y[order])
+    return take(dataset, order)
+
+
+def take(dataset: Dataset, rows: NDArray[np.integer]) -> Dataset:
+    """The `rows` of `dataset`, by position, in that order."""
+    x: Any = dataset.x
+    return replace(dataset, x=x.iloc[rows] if hasattr(x, "columns") else x[rows], y=dataset.y[rows])
+
+
+def _fingerprints(table: Any) -> NDArray:
+    """(rows + columns,) uint64, which depend on every value and on the columns' names."""
+    from pandas import util
+
+    hashing: Any = util  # which pandas declares as an object
+    rows = hashing.hash_pandas_object(table, index=False).to_numpy()
+    return np.concatenate([rows, hashing.hash_array(np.array(list(map(str, table.columns)), object))])
 
 
 _DIGITS = tuple("0123456789")

@@ -12,9 +12,9 @@ MOST_INTEGER_CLASSES = 20
 
 
 class Features(NamedTuple):
-    """What the network sees: x (rows, …) float32, and the columns' names where it is a table."""
+    """What the network sees: x (rows, …) float32, or a table that is still to become that, and its columns' names."""
 
-    x: NDArray[np.float32]
+    x: Any
     names: tuple[str, ...] | None
 
 
@@ -81,7 +81,7 @@ def target(values: Any, source: str, kind: TargetKind | None = None) -> Target:
     if kind is None:
         kind = _kind(series, distinct, source)
     if kind == "number":
-        if not (_is_number(series) or _is_boolean(series)):
+        if not (is_number(series) or is_boolean(series)):
             raise InputError(f"{source} must be numbers. Received: text such as {distinct[0]!r}")
         given = series.to_numpy()
         y = _float32(given)
@@ -98,7 +98,7 @@ def _kind(series: Any, distinct: tuple[str, ...], source: str) -> TargetKind:
     k, rows = len(distinct), len(series)
     if k == 2:
         return "binary"
-    if _is_number(series):
+    if is_number(series):
         few = k <= MOST_INTEGER_CLASSES and rows >= 2 * k
         return "classes" if few and series.dtype.kind in "iu" else "number"
     if rows < 2 * k:
@@ -109,17 +109,23 @@ def _kind(series: Any, distinct: tuple[str, ...], source: str) -> TargetKind:
     return "classes"
 
 
-def _features_of_table(table: Any, source: str) -> Features:
-    if not len(table):
+def table(values: Any, source: str) -> Features:
+    """The features in the pandas DataFrame `values` as they stand; InputError without rows or columns."""
+    if not len(values):
         raise InputError(f"{source} has no rows")
-    if not len(table.columns):
+    if not len(values.columns):
         raise InputError(f"{source} has no feature columns: it needs at least one besides the target")
-    names = check_columns(table.columns, source)
-    x = np.empty((len(table), len(names)), np.float32)
+    return Features(values, check_columns(values.columns, source))
+
+
+def _features_of_table(values: Any, source: str) -> Features:
+    _, names = table(values, source)
+    assert names
+    x = np.empty((len(values), len(names)), np.float32)
     for position, name in enumerate(names):
-        column, where = _plain(table.iloc[:, position]), f"column {name!r} of {source}"
-        if not (_is_boolean(column) or _is_number(column)):
-            raise InputError(_not_numeric(column, where))
+        column, where = plain(values.iloc[:, position]), f"column {name!r} of {source}"
+        if not (is_boolean(column) or is_number(column)):
+            raise InputError(not_numeric(column, where))
         given = column.to_numpy(np.float64, na_value=np.nan)
         x[:, position] = _float32(given)
         _check_finite(x[:, position], given, where)
@@ -164,10 +170,10 @@ def _series(values: Any, source: str) -> Any:
         series = pd.Series(array)
     if not len(series):
         raise InputError(f"{source} has no rows")
-    return _plain(series)
+    return plain(series)
 
 
-def _plain(series: Any) -> Any:
+def plain(series: Any) -> Any:
     """`series` with numbers in place of Python objects, where it can."""
     import pandas as pd
 
@@ -176,7 +182,8 @@ def _plain(series: Any) -> Any:
     return series.astype(float) if pd.api.types.infer_dtype(series) == "decimal" else series.infer_objects()
 
 
-def _not_numeric(column: Any, source: str) -> str:
+def not_numeric(column: Any, source: str) -> str:
+    """What to say of a column that is to be numbers and holds something else."""
     import pandas as pd
 
     missing = column.isna().to_numpy(bool)
@@ -198,28 +205,43 @@ def _codes(series: Any, source: str) -> tuple[NDArray, tuple[str, ...]]:
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.cat.remove_unused_categories()
         return series.cat.codes.to_numpy(), tuple(map(str, series.cat.categories))
-    if not (inferred == "string" or _is_number(series) or _is_boolean(series)):
+    if not (inferred == "string" or is_number(series) or is_boolean(series)):
         raise InputError(f"{source} must be numbers, booleans or text. Received: {inferred}")
     codes, distinct = pd.factorize(series, sort=True)
-    return codes, tuple(_label(value) for value in distinct)
+    return codes, tuple(label(value) for value in distinct)
 
 
-def _label(value: Any) -> str:
+def label(value: Any) -> str:
     """1.0 reads as 1, since a label is a name."""
     return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
 
 
-def _is_number(series: Any) -> bool:
+def is_number(series: Any) -> bool:
+    """Whether its type is that of real numbers."""
     return series.dtype.kind in "iuf"
 
 
-def _is_boolean(series: Any) -> bool:
+def is_boolean(series: Any) -> bool:
+    """Whether its type is that of truth values."""
     return series.dtype.kind == "b"
 
 
 def _float32(given: NDArray) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what is too large becomes inf, and `_check_finite` says so
         return np.array(given, np.float32)
+
+
+def check_fits_float32(values: NDArray[np.float64], source: str, *, or_missing: bool = False) -> None:
+    """InputError where a value is infinite or too large for float32, or, with `or_missing`, is missing."""
+    wrong = ~(np.abs(values) <= np.finfo(np.float32).max)
+    if not or_missing:
+        wrong &= ~np.isnan(values)
+    if wrong.any():
+        row = int(wrong.argmax())
+        what = "missing, infinite" if or_missing else "infinite"
+        raise InputError(
+            f"{source}: {_some(wrong)} {what} or too large for float32; the first is {values[row]} in row {row + 1}"
+        )
 
 
 def _check_finite(values: NDArray, given: NDArray, source: str) -> None:

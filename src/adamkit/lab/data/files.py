@@ -2,7 +2,7 @@
 
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,27 @@ def read(path: Path, target: str | None = None) -> Contents:
     return ENDINGS[path.suffix.lower()](path, target)
 
 
+def read_features(path: Path, text: Collection[str] = ()) -> Any:
+    """The rows in a file without a target, to predict it: a pandas DataFrame, or an array (rows, …).
+
+    Args:
+        path: A file as `read` takes it. Of an `.npz` file it is the array x, or the only one.
+        text: The columns of a `.csv` file that are text even where it looks like numbers.
+
+    Raises:
+        InputError: There is no such file or array, or the file is not what its name says.
+        OSError: It cannot be read.
+    """
+    check_file(path, ENDINGS)
+    if path.suffix.lower() == ".npz":
+        arrays = _npz_arrays(path)
+        if "x" not in arrays and len(arrays) != 1:
+            shapes = listed(f"{name} {array.shape}" for name, array in arrays.items()) or "none"
+            raise InputError(f"{path} must have an array x, or one array alone. It has: {shapes}")
+        return arrays["x"] if "x" in arrays else next(iter(arrays.values()))
+    return _csv_table(path, text) if path.suffix.lower() == ".csv" else _parquet_table(path)
+
+
 def check_file(path: Path, endings: Any) -> None:
     """InputError unless `path` is a file with one of `endings`, such as ".csv", and is not empty."""
     if path.is_dir():
@@ -58,6 +79,10 @@ def check_file(path: Path, endings: Any) -> None:
 
 
 def _read_csv(path: Path, target: str | None) -> Contents:
+    return _from_table(path, _csv_table(path), target)
+
+
+def _csv_table(path: Path, text: Collection[str] = ()) -> Any:
     import pandas as pd
 
     try:
@@ -65,7 +90,8 @@ def _read_csv(path: Path, target: str | None) -> Contents:
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
             # Without index_col=False, longer rows would make the first column an index.
-            table = pd.read_csv(path, index_col=False, low_memory=False)
+            types = {name: str for name in header.iloc[0] if name in text}
+            table = pd.read_csv(path, index_col=False, low_memory=False, dtype=types)
     except (ValueError, pd.errors.ParserWarning) as error:  # ParserError, EmptyDataError, UnicodeDecodeError
         raise InputError(f"{path} is no table of comma-separated values: {_message(error)}") from error
     names = [str(name) for name in header.iloc[0]]
@@ -75,10 +101,14 @@ def _read_csv(path: Path, target: str | None) -> Contents:
         raise InputError(f"{path}: column {position} has no name; is it an index? Leave it out, or give it a name")
     if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
         raise InputError(f"{path} has the one column {names[0]!r}: values must be separated by commas")
-    return _from_table(path, table, target)
+    return table
 
 
 def _read_parquet(path: Path, target: str | None) -> Contents:
+    return _from_table(path, _parquet_table(path), target)
+
+
+def _parquet_table(path: Path) -> Any:
     import pandas as pd
     import pyarrow
     import pyarrow.parquet
@@ -86,10 +116,9 @@ def _read_parquet(path: Path, target: str | None) -> Contents:
     try:
         with path.open("rb") as file:  # a file, since a path such as year=2020/a.parquet would gain a column
             check_columns(pyarrow.parquet.read_schema(file).names, str(path))
-            table = pd.read_parquet(file)
+            return pd.read_parquet(file)
     except pyarrow.ArrowException as error:
         raise InputError(f"{path} is no readable Parquet file: {_message(error)}") from error
-    return _from_table(path, table, target)
 
 
 def _from_table(path: Path, table: Any, target: str | None) -> Contents:
@@ -104,6 +133,12 @@ def _from_table(path: Path, table: Any, target: str | None) -> Contents:
 
 
 def _read_npz(path: Path, target: str | None) -> Contents:
+    arrays = _npz_arrays(path)
+    x, y = _which_arrays(path, arrays, target)
+    return Contents(arrays[x], arrays[y], f"array {y!r} of {path}")
+
+
+def _npz_arrays(path: Path) -> dict[str, NDArray]:
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is no .npz file, as numpy.savez writes it")
     arrays: dict[str, NDArray] = {}
@@ -117,9 +152,7 @@ def _read_npz(path: Path, target: str | None) -> Contents:
         if "allow_pickle" in str(error):
             raise InputError(f"{path} holds Python objects, which are not read: save arrays of numbers") from error
         raise InputError(f"{path} is a damaged .npz file: {_message(error)}") from error
-    arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
-    x, y = _which_arrays(path, arrays, target)
-    return Contents(arrays[x], arrays[y], f"array {y!r} of {path}")
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def _which_arrays(path: Path, arrays: dict[str, NDArray], target: str | None) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adamkit.lab.data.datasets import Dataset
+from adamkit.lab.data.datasets import Dataset, take
 from adamkit.lab.errors import InputError, listed, nearest
 
 METHODS = ("random", "last", "shuffled")
@@ -107,11 +107,6 @@ def split(dataset: Dataset, fraction: float, *, method: str = "last", seed: int 
     return partition(dataset, fraction, method=method, seed=seed)[:2]
 
 
-def take(dataset: Dataset, rows: NDArray[np.integer]) -> Dataset:
-    """The `rows` of `dataset`, by position, in that order."""
-    return replace(dataset, x=dataset.x[rows], y=dataset.y[rows])
-
-
 def _random_order(dataset: Dataset, seed: int) -> NDArray[np.integer]:
     """All rows at random, such that every stretch of them has each class in about its share.
 
@@ -187,11 +182,12 @@ class StandardizedParts(NamedTuple):
     scale: NDArray[np.float64]
 
 
-def standardize_parts(parts: Parts) -> StandardizedParts:
+def standardize_parts(parts: Parts, which: NDArray[np.bool_] | None = None) -> StandardizedParts:
     """Give each feature zero mean and unit variance on the training part, and do the same to the other parts.
 
     Args:
         parts: Mean and variance are those of `parts.train`, in float64.
+        which: (…) the features to do this to; the others have mean 0 and scale 1. None: all.
 
     Returns:
         New data sets whose `standardize` is False, and the means and scales.
@@ -207,6 +203,8 @@ def standardize_parts(parts: Parts) -> StandardizedParts:
     mean = np.where(low == high, low, x.mean(axis=0, dtype=np.float64))
     # Not from the rounded mean: the scale of a constant would then be tiny instead of 0.
     scale = np.where(low == high, 0.0, np.sqrt(np.mean((x - mean) ** 2, axis=0)))
+    if which is not None:
+        mean, scale = np.where(which, mean, 0.0), np.where(which, scale, 1.0)
     applied = parts.map(lambda part: replace(part, x=apply(part.x, mean, scale), standardize=False))
     return StandardizedParts(applied, mean, scale)
 

@@ -57,6 +57,7 @@ class Settings(_Hyperparameters):
         validation_split: The share of the rows to validate on, 0 <= share < 1.
         test_split: The share of the rows to measure once at the end, 0 <= share < 1.
         split: Which rows these are: "random", "last" or "shuffled"; see `adamkit.lab.data.partition`.
+        encode: Whether text, dates and missing values of tables become numbers; see `adamkit.lab.data.load_parts`.
         shuffle: Whether each epoch has a new order of the rows.
         seed: Of the initial weights, the order of the rows, dropout and the random example.
         backend: "jax", "tensorflow" or "torch".
@@ -73,6 +74,7 @@ class Settings(_Hyperparameters):
     validation_split: float = 0.0
     test_split: float = 0.0
     split: str = "random"
+    encode: bool = True
     shuffle: bool = True
     seed: int = 0
     backend: str = "jax"
@@ -92,7 +94,7 @@ class Settings(_Hyperparameters):
         try:
             for name in ("validation_split", "test_split"):
                 rule.check_number(name, getattr(self, name), below=1)
-            for name in ("epsilon_hat", "shuffle"):
+            for name in ("epsilon_hat", "encode", "shuffle"):
                 rule.check_flag(name, getattr(self, name))
             moments.check_format("moment_dtype", self.moment_dtype)
         except (TypeError, ValueError) as error:
@@ -116,11 +118,11 @@ class Settings(_Hyperparameters):
         unknown = [name for name in record["settings"] if name not in known]
         if unknown:
             raise InputError(f"the run's settings must be among {', '.join(known)}. Received: {', '.join(unknown)}")
-        return cls(**(_BEFORE_THERE_WAS_A_SPLIT | record["settings"]))
+        return cls(**(_BEFORE_THERE_WAS_A_CHOICE | record["settings"]))
 
 
 # What the settings of a run were whose record does not say.
-_BEFORE_THERE_WAS_A_SPLIT = {"split": "shuffled"}
+_BEFORE_THERE_WAS_A_CHOICE = {"split": "shuffled", "encode": False}
 BACKENDS = ("jax", "tensorflow", "torch")
 
 
@@ -162,17 +164,16 @@ def prepare(settings: Settings) -> Prepared:
     if keras.backend.backend() != settings.backend:
         raise InputError(f"Keras runs on {keras.backend.backend()} in this process, not on {settings.backend}")
     _make_deterministic(settings)  # also for a function of the user's that draws random data
-    dataset = data_sets.load(
-        settings.data, target=settings.target, seed=settings.seed, shuffle=settings.split != "last"
+    loaded = data_sets.load_parts(
+        settings.data,
+        target=settings.target,
+        validation=settings.validation_split,
+        test=settings.test_split,
+        split=settings.split,
+        encode=settings.encode,
+        seed=settings.seed,
     )
-    parts = data_sets.partition(
-        dataset, settings.validation_split, settings.test_split, method=settings.split, seed=settings.seed
-    )
-    scaling = None
-    if dataset.standardize:
-        parts, mean, scale = data_sets.standardize_parts(parts)
-        scaling = {"mean": mean.tolist(), "scale": scale.tolist()}
-    train, validation, test = parts
+    train, validation, test = loaded.parts
     _make_deterministic(settings)
     model = models.build(settings.model, train)
     loss, metrics = models.objective(train, settings.loss, settings.metrics, model=model)
@@ -188,15 +189,18 @@ def prepare(settings: Settings) -> Prepared:
     record = {
         "settings": asdict(replace(settings, data=_absolute(settings.data), model=_absolute(settings.model))),
         "data": {
-            "fingerprint": dataset.fingerprint,
+            "fingerprint": loaded.fingerprint,
             "rows": len(train),
             "validation_rows": len(validation) if validation else 0,
             "test_rows": len(test) if test else 0,
-            "row_shape": list(dataset.row_shape),
-            "target": dataset.target,
-            "class_names": dataset.class_names and list(dataset.class_names),
-            "feature_names": dataset.feature_names and list(dataset.feature_names),
-            "standardized": scaling,
+            "row_shape": list(train.row_shape),
+            "target": train.target,
+            "class_names": train.class_names and list(train.class_names),
+            "feature_names": train.feature_names and list(train.feature_names),
+            "columns": loaded.encoding and loaded.encoding.as_json(),
+            "standardized": None
+            if loaded.mean is None or loaded.scale is None
+            else {"mean": loaded.mean.tolist(), "scale": loaded.scale.tolist()},
         },
         "model": {"parameters": model.count_params(), "fingerprint": _fingerprint_of_code(settings.model)},
         "loss": loss,

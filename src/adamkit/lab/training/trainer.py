@@ -263,7 +263,10 @@ def _arrays(name: str, data: Any) -> Any:
             return None
         values = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else keras.ops.convert_to_numpy(values))
         if values.ndim == 0 or values.dtype == object:
-            raise ValueError(f"{name} must be arrays of numbers (rows, …). Received: {values.dtype} {values.shape}")
+            hint = "; adamkit.lab.data.Encoding makes numbers of a table's text and dates" * (values.ndim == 2)
+            raise ValueError(
+                f"{name} must be arrays of numbers (rows, …). Received: {values.dtype} {values.shape}{hint}"
+            )
         is_float = "float" in values.dtype.name
         return values.astype(keras.backend.floatx(), copy=False) if is_float else values
 
