@@ -136,7 +136,8 @@ class Program:
         full = rows // batch_size * batch_size
         calls: dict[str, tuple] = {}
         if full:
-            calls["full"] = (state, members.hyperparameters, data, _batches(order, batch_size))
+            batches = next(self._calls(_batches(order, batch_size), len(members.optimizer[0])))
+            calls["full"] = (state, members.hyperparameters, data, batches)
         if full < rows:
             calls["last"] = (state, members.hyperparameters, data, order[None, ..., full:])
         lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
