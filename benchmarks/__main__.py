@@ -1,6 +1,7 @@
 """What is timed, and the tables of `docs/measurements.md`: `make bench`.
 
-`benchmarks.precision`, which trains for minutes and times nothing, is run by itself; its table is written here too.
+`benchmarks.precision` and `benchmarks.zoo`, which train for minutes, are run by themselves; their tables are written
+here too.
 """
 
 import argparse

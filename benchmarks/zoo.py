@@ -32,7 +32,7 @@ import numpy as np
 from adamkit import lab
 from adamkit.keras import Adam
 from adamkit.keras.internals import build_for
-from benchmarks.report import machine, show, versions, write
+from benchmarks.report import machine, show, update_page, versions, write
 from benchmarks.zoo_models import KINDS, Kind
 
 RATE, BATCH, SETTINGS = 0.001, 32, 32
@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"failed: {', '.join(failed)}")
     if not (options.quick or options.only):
         write("zoo", {"machine": machine(), "versions": versions(), "rows": rows})
+        update_page()
 
 
 def _row(kind: Kind, *, quick: bool) -> dict[str, Any]:

@@ -216,6 +216,7 @@ class VAE(keras.Model):
         self.noise = keras.random.SeedGenerator(0)
 
     def call(self, x: Any) -> Any:
+        """Its likeness."""
         mean, log_variance = ops.split(self.encoder(x), 2, axis=-1)
         self.add_loss(-0.05 * ops.mean(1 + log_variance - mean**2 - ops.exp(log_variance)))
         return self.decoder(mean + ops.exp(log_variance / 2) * keras.random.normal(ops.shape(mean), seed=self.noise))
@@ -231,9 +232,11 @@ class Distiller(keras.Model):
         self.teacher.trainable = False
 
     def call(self, x: Any) -> Any:
+        """The student's answer."""
         return self.student(x)
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **others: Any) -> Any:
+        """How far it is from the labels and from the teacher."""
         apart = ops.mean(ops.square(ops.softmax(self.teacher(x)) - ops.softmax(y_pred)))
         return super().compute_loss(x=x, y=y, y_pred=y_pred, **others) + apart
 
@@ -278,6 +281,7 @@ class TiedGRU(keras.Model):
         self.recurrence = layers.GRU(64, return_sequences=True)
 
     def call(self, codes: Any) -> Any:
+        """Of each next word, the logarithm of its odds."""
         return self.recurrence(self.words(codes)) @ ops.transpose(self.words.embeddings)
 
 
@@ -352,9 +356,9 @@ def tables_and_pictures(rows: int) -> Callable:
     return make
 
 
-SPARSE = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
-LOGITS = {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
-TWO = {"loss": {"class": "sparse_categorical_crossentropy", "sum": "mse"}}
+SPARSE: dict[str, Any] = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+LOGITS: dict[str, Any] = {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+TWO: dict[str, Any] = {"loss": {"class": "sparse_categorical_crossentropy", "sum": "mse"}}
 KINDS = [
     Kind("dense layers", dense, table(1000, 20), **SPARSE),
     Kind("dense layers of 512", dense_512, table(500, 64), **SPARSE),

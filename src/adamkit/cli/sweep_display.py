@@ -99,7 +99,7 @@ class SweepDisplay(Output):
             )
             self.note(f"done   {settings} in {duration(result.seconds)}{first}")
             if result.at_once == 1 and len(plan.space) > (os.cpu_count() or 1):
-                self.note("       one after the other on each core: several would not fit its cache, or the memory")
+                self.note("       one after the other on each core, which is the faster way for a model of this size")
         if len(summary):
             self._show_result(result, summary)
         self.note(f"saved  {path}: {', '.join(files(path))}")

@@ -73,7 +73,7 @@ class SweepResult:
         interrupted: Whether Ctrl-C ended it; what was finished is in `history`.
         folder: Where it is kept; None for a temporary folder, which lives as long as this object.
         at_once: How many settings each core, or each accelerator, trained together; 1 is one after the other, which
-            `sweep` chooses where weights and moments are too many for a core's cache. Of several programs the most.
+            `sweep` chooses by the model's size, where that is the faster way. Of several programs the most.
     """
 
     history: pd.DataFrame

@@ -23,7 +23,7 @@ from adamkit import rule
 from adamkit.keras import Adam
 from adamkit.keras.internals import compiled_parts, learning_rate_of, step_count_of, without_scaler
 from adamkit.lab import hyperparameters
-from adamkit.lab.training.windows import as_matrix_products
+from adamkit.lab.training.windows import as_matrix_products, operations
 
 Data = tuple[Any, Any, Any]  # x, y, sample weights: arrays (rows, …) or nested structures of them; None where absent
 Logs = dict[str, jax.Array]  # metric name: (n,) float32
@@ -33,6 +33,12 @@ _ATTRIBUTES = hyperparameters.names(of="adam", changes_program=False)  # Adam ke
 # which is at least a quarter of a second; a core does 10¹⁰ operations a second.
 _SMALL = 2e8
 _SCHEDULE = (*hyperparameters.names(of="schedule"), "total_steps")
+
+# From here on XLA's own convolution, which needs a call for each step, beats the matrix products of a loop: it needs
+# about two thirds of the processor's time, and the call is a small part of it (measured on two cores at 30 to 400
+# million, see `benchmarks.zoo`).
+_OPERATIONS_OF_A_STEP = 1e8
+_PASSES = 3  # forwards, and backwards to the inputs and to the kernel
 
 
 class Members(NamedTuple):
@@ -134,7 +140,8 @@ class Program:
         full = rows // batch_size * batch_size
         calls: dict[str, tuple] = {}
         if full:
-            calls["full"] = (state, members.hyperparameters, data, _batches(order, batch_size))
+            batches = next(self._calls(_batches(order, batch_size), len(members.optimizer[0])))
+            calls["full"] = (state, members.hyperparameters, data, batches)
         if full < rows:
             calls["last"] = (state, members.hyperparameters, data, order[None, ..., full:])
         lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
@@ -180,7 +187,8 @@ class Program:
 
     def bytes_for(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> int:
         """Bytes that an epoch needs on the device beside the data, as XLA plans it; this compiles the program."""
-        batches = _batches(order, batch_size) if order.shape[-1] >= batch_size else order[None]
+        batches = order[None] if order.shape[-1] < batch_size else _batches(order, batch_size)
+        batches = next(self._calls(batches, len(members.optimizer[0])))
         lowered = self._train_full.lower(self._state(members), members.hyperparameters, data, batches)
         plan: Any = lowered.compile().memory_analysis()
         state = sum(array.nbytes for array in jax.tree.leaves(members))
@@ -194,11 +202,23 @@ class Program:
         full = rows // batch_size * batch_size
         logs = {}
         if full:
-            batches = _batches(order, batch_size)
-            state, logs = self._call("full", self._train_full, state, hyperparameters, data, batches)
+            for batches in self._calls(_batches(order, batch_size), len(state[2][0])):
+                state, logs = self._call("full", self._train_full, state, hyperparameters, data, batches)
         if full < rows:
             state, logs = self._call("last", self._train_last, state, hyperparameters, data, order[None, ..., full:])
         return state, logs
+
+    def _calls(self, batches: np.ndarray, n: int) -> Iterator[np.ndarray]:
+        """The batches of an epoch as the program is called with them: all at once, or one after the other."""
+        if n == 1 and self.is_step_by_step(batches.shape[-1]):
+            yield from np.split(batches, len(batches))
+        else:
+            yield batches
+
+    def is_step_by_step(self, batch_size: int) -> bool:
+        """Whether one member alone is trained with a call for each step, since its convolutions are large."""
+        rows = _PASSES * batch_size
+        return jax.default_backend() == "cpu" and operations(self._model) * rows > _OPERATIONS_OF_A_STEP
 
     def _call(self, name: str, function: Callable, *args: Any, **static: Any) -> Any:
         """Call a compiled function; several threads may do so, and only the first of them compiles it."""
@@ -214,12 +234,19 @@ class Program:
 
     def _train_batches(self, state: tuple, hyperparameters: dict, data: Data, batches: jax.Array) -> tuple[tuple, Logs]:
         adam = _adam(self._model.optimizer)
-        n = len(state[2][0])
+        # One member alone is not mapped, nor is its axis in the loop: XLA is faster at products of matrices than of
+        # stacks of one, and copies what changes its shape in a loop.
+        alone = len(state[2][0]) == 1
+        if alone:
+            state, hyperparameters = _without_axis((state, hyperparameters))
+            batches = batches.reshape(len(batches), -1)
 
         def step(state, indices):
             batch = jax.tree.map(lambda rows: rows[indices], data)
+            if alone:
+                return member_step(state, hyperparameters, batch)
             batch_axis = None if indices.ndim == 1 else 0
-            return _mapped(member_step, (0, 0, batch_axis), n)(state, hyperparameters, batch)
+            return jax.vmap(member_step, in_axes=(0, 0, batch_axis))(state, hyperparameters, batch)
 
         def member_step(state, hyperparameters, batch):
             if "learning_rate" in hyperparameters:
@@ -227,32 +254,42 @@ class Program:
                 now = scheduled(state[2][step_count].astype("float32"), hyperparameters)
                 state[2][rate] = now.astype(state[2][rate].dtype)
             own = {name: value for name, value in hyperparameters.items() if name not in _SCHEDULE}
-            with _given(adam, own), as_matrix_products():
+            with _given(adam, own), as_matrix_products(in_loop=not alone or len(batches) > 1):
                 logs, state = self._model.train_step(state, batch)
             return tuple(map(list, state)), self._own_logs(logs)
 
         state, logs = _scan(step, state, batches)
+        if alone:
+            state, logs = _with_axis((state, logs))
         return state, self._logs(state[3], logs)
 
     def _test_epoch(self, members: Members, data: Data, batch_size: int) -> Logs:
+        n = len(members.optimizer[0])
+        start, trainable, non_trainable = self._metrics(n), members.trainable, members.non_trainable
+        if n == 1:
+            start, trainable, non_trainable = _without_axis((start, trainable, non_trainable))
+
         def step(metrics, indices):
             batch = jax.tree.map(lambda rows: rows[indices], data)
-            return _mapped(member_step, (0, 0, 0, None), n)(metrics, members.trainable, members.non_trainable, batch)
+            if n == 1:
+                return member_step(metrics, trainable, non_trainable, batch)
+            return jax.vmap(member_step, in_axes=(0, 0, 0, None))(metrics, trainable, non_trainable, batch)
 
         def member_step(metrics, trainable, non_trainable, batch):
             with as_matrix_products():
                 logs, (_, _, metrics) = self._model.test_step((trainable, non_trainable, metrics), batch)
             return list(metrics), self._own_logs(logs)
 
-        n = len(members.optimizer[0])
         rows = jax.tree.leaves(data)[0].shape[0]
         order = jnp.arange(rows, dtype="int32")
         full = rows // batch_size * batch_size
-        metrics, logs = self._metrics(n), {}
+        metrics, logs = start, {}
         if full:
             metrics, logs = _scan(step, metrics, order[:full].reshape(-1, batch_size))
         if full < rows:
             metrics, logs = _scan(step, metrics, order[None, full:])
+        if n == 1:
+            metrics, logs = _with_axis((metrics, logs))
         return self._logs(metrics, logs)
 
     def _metrics(self, n: int) -> list[Any]:
@@ -280,19 +317,12 @@ def _batches(order: np.ndarray, batch_size: int) -> np.ndarray:
     return np.moveaxis(order[..., :full].reshape(*order.shape[:-1], -1, batch_size), -2, 0)
 
 
-def _mapped(function: Callable, axes: tuple[int | None, ...], n: int) -> Callable:
-    """`jax.vmap` over n members; of one alone without it, as XLA is faster at products of matrices than of stacks."""
-    if n > 1:
-        return jax.vmap(function, in_axes=axes)
+def _without_axis(tree: Any) -> Any:
+    return jax.tree.map(lambda array: jnp.squeeze(array, 0), tree)
 
-    def alone(*arguments: Any) -> Any:
-        own = [
-            argument if axis is None else jax.tree.map(lambda array: jnp.squeeze(array, 0), argument)
-            for argument, axis in zip(arguments, axes, strict=True)
-        ]
-        return jax.tree.map(lambda array: jnp.expand_dims(array, 0), function(*own))
 
-    return alone
+def _with_axis(tree: Any) -> Any:
+    return jax.tree.map(lambda array: jnp.expand_dims(array, 0), tree)
 
 
 def _scan(step: Callable, state: Any, batches: jax.Array) -> tuple[Any, Any]:

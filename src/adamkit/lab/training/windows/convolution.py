@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from adamkit.keras import internals
 from adamkit.lab.training.windows import sliding
@@ -25,6 +26,8 @@ def conv(
     padding: str = "valid",
     data_format: str | None = None,
     dilation_rate: int | Sequence[int] = 1,
+    *,
+    in_loop: bool = True,
 ) -> jax.Array:
     """`keras.ops.conv`.
 
@@ -35,6 +38,7 @@ def conv(
         padding: "valid" or "same".
         data_format: None: Keras's default.
         dilation_rate: Of the kernel's positions.
+        in_loop: Whether it runs in a loop or is mapped; else XLA's own convolution is fast, but for groups.
 
     Returns:
         (rows, …, filters), or (rows, filters, …).
@@ -50,7 +54,8 @@ def conv(
     window = sliding.window(inputs.shape[1:-1], kernel.shape[:axes], strides, padding, dilation_rate)
     if 0 in window.counts(inputs.shape[1:-1]) and inputs.size:
         raise ValueError("the convolution has an empty output: the input is smaller than the kernel")
-    return sliding.as_given(_convolved(inputs, kernel, window), data_format)
+    convolved = _convolved if in_loop or inputs.shape[-1] > kernel.shape[-2] else _by_xla
+    return sliding.as_given(convolved(inputs, kernel, window), data_format)
 
 
 def conv_transpose(
@@ -126,6 +131,14 @@ def _convolved(inputs: jax.Array, kernel: jax.Array, window: Window) -> jax.Arra
     if max(window.strides) == 1 and inputs.shape[-1] == kernel.shape[-2]:
         return _close(inputs, kernel, window)
     return _products(inputs, kernel, window)
+
+
+def _by_xla(inputs: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    axes = "DHW"[3 - len(window.sizes) :]
+    layout = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+    return lax.conv_general_dilated(
+        inputs, kernel, window.strides, window.pads, rhs_dilation=window.dilation, dimension_numbers=layout
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

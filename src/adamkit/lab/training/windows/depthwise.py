@@ -42,7 +42,7 @@ def depthwise_conv(
     window = sliding.window(inputs.shape[1:-1], kernel.shape[:axes], strides, padding, dilation_rate)
     # A channel's outputs stand side by side: the same as if it were there once for each of them.
     inputs = jnp.repeat(inputs, kernel.shape[-1], axis=-1) if kernel.shape[-1] > 1 else inputs
-    output = weighted_sum(inputs, kernel.reshape(*kernel.shape[:axes], -1), window)
+    output: Any = weighted_sum(inputs, kernel.reshape(*kernel.shape[:axes], -1), window)
     return sliding.as_given(output, data_format)
 
 
