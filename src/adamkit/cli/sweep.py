@@ -49,6 +49,7 @@ def sweep(
     model: options.Model = "mlp",
     loss: options.Loss = None,
     metrics: options.Metrics = None,
+    without: options.Without = None,
     epsilon_hat: options.EpsilonHat = False,
     moment_dtype: options.MomentDtype = "float32",
     epochs: options.Epochs = 50,
@@ -111,6 +112,7 @@ def sweep(
     given = options.given(context, *_NO_OPTIONS)
     options.use_backend("jax")
     try:
+        given = options.without_parts(given, as_text=True)
         if resume is None:
             plan = _plan(given, ask=not yes)
             folder = RunFolder.create(out, "sweep")
