@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from adamkit import __version__
+from adamkit.cli.explain import explain
 from adamkit.cli.memory import memory
 from adamkit.cli.range import learning_rate_range
 from adamkit.cli.streams import drop_output, make_streams_writable
@@ -26,6 +27,7 @@ app.command()(train)
 app.command()(memory)
 app.command()(sweep)
 app.command("range")(learning_rate_range)
+app.command()(explain)
 
 
 def _show_version(wanted: bool) -> None:
