@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from adamkit import __version__
+from adamkit.cli.explain import explain
 from adamkit.cli.memory import memory
 from adamkit.cli.predict import predict
 from adamkit.cli.range import learning_rate_range
@@ -32,6 +33,7 @@ app.command("range")(learning_rate_range)
 app.command()(report)
 app.command()(predict)
 app.command()(trace)
+app.command()(explain)
 
 
 def _show_version(wanted: bool) -> None:

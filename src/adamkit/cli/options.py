@@ -66,6 +66,14 @@ EpsilonHat = Annotated[
         "--epsilon-hat/--no-epsilon-hat", help="Add ε before bias correction, as Keras.", rich_help_panel=ADAM
     ),
 ]
+Without = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PARTS",
+        help="Leave out parts of Adam, with commas: bias-correction, momentum (β₁ = 0), adaptivity.",
+        rich_help_panel=ADAM,
+    ),
+]
 MomentDtype = Annotated[
     str, typer.Option(help="How both moments are stored: float32, bfloat16 or int8.", rich_help_panel=ADAM)
 ]
@@ -92,6 +100,38 @@ def given(context: typer.Context, *without: str) -> dict[str, Any]:
     if typed.get("metrics") is not None:
         typed["metrics"] = [name.strip() for name in typed["metrics"].split(",") if name.strip()]
     return typed
+
+
+_PARTS: dict[str, tuple[str, Any]] = {
+    "bias-correction": ("bias_correction", False), "momentum": ("beta_1", 0.0), "adaptivity": ("adaptivity", False),
+}  # fmt: skip
+
+
+def without_parts(given: dict[str, Any], *, as_text: bool = False) -> dict[str, Any]:
+    """What was typed, with the hyperparameters that `--without` stands for in its place.
+
+    Args:
+        given: As `given` returns it.
+        as_text: Whether their values are text, as those of a sweep are.
+
+    Raises:
+        InputError: It names no part of Adam, or one that another option sets.
+    """
+    from adamkit.lab.errors import InputError, nearest
+
+    given = dict(given)
+    for part in (given.pop("without", None) or "").split(","):
+        part = part.strip()
+        if part and part not in _PARTS:
+            accepted = ", ".join(_PARTS)
+            raise InputError(f"--without must be among {accepted}. Received: {part!r}.{nearest(part, _PARTS)}")
+        if part:
+            name, value = _PARTS[part]
+            if name in given:
+                flag = f"--{name.replace('_', '-')}"
+                raise InputError(f"one of --without {part} and {flag} must be given, not both")
+            given[name] = str(value).lower() if as_text else value
+    return given
 
 
 def as_typed(message: str, names: Iterable[str], **flags: str) -> str:

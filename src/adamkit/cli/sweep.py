@@ -50,6 +50,7 @@ def sweep(
     model: options.Model = "mlp",
     loss: options.Loss = None,
     metrics: options.Metrics = None,
+    without: options.Without = None,
     epsilon_hat: options.EpsilonHat = False,
     moment_dtype: options.MomentDtype = "float32",
     epochs: options.Epochs = 50,
@@ -115,6 +116,7 @@ def sweep(
     given = options.given(context, *_NO_OPTIONS)
     try:
         command = made.command("sweep", given)
+        given = options.without_parts(given, as_text=True)
         if resume is None:
             plan = _plan(given, ask=not yes)
             folder = RunFolder.create(out, "sweep")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from adamkit.lab.runs.folder import RunFolder
 
 
-@hyperparameters.with_values(before="epsilon_hat")
+@hyperparameters.with_values(before="without")
 def train(
     context: typer.Context,
     data: options.Data = "random",
@@ -25,6 +25,7 @@ def train(
     model: options.Model = "mlp",
     loss: options.Loss = None,
     metrics: options.Metrics = None,
+    without: options.Without = None,
     epsilon_hat: options.EpsilonHat = False,
     moment_dtype: options.MomentDtype = "float32",
     epochs: options.Epochs = 50,
@@ -65,7 +66,7 @@ def train(
 
     if repeat is not None and best_of is not None:
         raise InputError("one of --from and --best-of must be given, not both")
-    given = options.given(context, "repeat", "best_of", "out", "report", "json")
+    given = options.without_parts(options.given(context, "repeat", "best_of", "out", "report", "json"))
     earlier = None if repeat is None else RunFolder.open(repeat)
     try:
         settings = _settings(given, earlier, best_of)

@@ -89,7 +89,7 @@ def bit_identical(seed: int, steps: int = 100) -> bool:
 
 
 def _program(optimizer: Callable[[Any, Any], Optimizer], start: np.ndarray) -> Callable[..., float]:
-    """Of settings, a matrix and the most steps: the fewest steps that a setting needs; infinite where none gets there."""
+    """Of settings, a matrix and the most steps: the fewest steps that one needs; infinite where none gets there."""
 
     def run(setting, matrix, most):
         own = optimizer(*setting)

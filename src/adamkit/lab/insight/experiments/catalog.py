@@ -1,4 +1,4 @@
-"""The experiments by name, with the claim that each looks into. Imports no framework, so that the list is there at once."""
+"""The experiments by name, with the claim that each looks into. No framework is imported: the list is there at once."""
 
 from dataclasses import dataclass
 

@@ -13,13 +13,13 @@ from adamkit.lab.insight.experiments.shown import Shown, number, whether
 
 PERIOD, LARGE, SMALL = 101, 1010.0, -10.0  # one large gradient, then 100 small ones the other way: 0.1 on average
 BETAS_2 = (0.5, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
-ETAS = (0.001, 0.01, 0.1)
+ETAS = (0.1, 1.0, 3.0)
 KINDS = {"Adam": False, "AMSGrad": True}
 
 
 def show(*, seed: int = 0, steps: int = 40_000) -> Shown:
-    """X in [−1, 1] from 0, η/√t, β₁ = 0: the mean gradient is positive, so the best x is −1. Nothing in it is random."""
-    del seed
+    """Minimize over x in [−1, 1] from 0 with η/√t and β₁ = 0: the mean gradient is positive, so the best x is −1."""
+    del seed  # nothing in it is random
     grid = list(itertools.product(ETAS, BETAS_2))
 
     def run(eta, beta_2, amsgrad):
@@ -49,7 +49,7 @@ def show(*, seed: int = 0, steps: int = 40_000) -> Shown:
         dashed=[case for case in shown.case.unique() if case.startswith("AMSGrad")],
     )  # fmt: skip
     by = {name: one.groupby("β₂").x.agg(["min", "max"]) for name, one in figures.groupby("optimizer")}
-    fails = [beta for beta, row in by["Adam"].iterrows() if row["max"] > 0.5]
+    fails = [beta for beta, row in by["Adam"].iterrows() if row["max"] > 0]
     saved = by["AMSGrad"]["max"].max()
     safe = [beta for beta in BETAS_2 if beta not in fails]
     paragraph = (
@@ -68,8 +68,6 @@ def show(*, seed: int = 0, steps: int = 40_000) -> Shown:
             "",
         )
         + f"AMSGrad, which keeps the largest v, ends at {number(by['AMSGrad']['min'].min())} to {number(saved)} in "
-        f"all cases"
-        + whether(saved < 0, ", always on the right side. ", ". ")
-        + "The example is built for it; with β₂ = 0.999 it takes gradients that are large once in thousands of steps."
+        f"all cases" + whether(saved < 0, ", always on the right side.", ".")
     )
     return Shown(paragraph, figures, {"divergence": chart})

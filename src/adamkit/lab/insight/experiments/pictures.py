@@ -7,10 +7,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from adamkit.lab.insight.charts import BLUE, GREEN, GREY, HEIGHT, ORANGE, PURPLE, VERMILLION, WIDTH
-from adamkit.lab.insight.charts import _finished as finished
+from adamkit.lab.insight.charts import theme
+from adamkit.lab.insight.charts.theme import GREY, HEIGHT, VERMILLION, WIDTH, finished
 
-COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, "#56B4E9", GREY)
 TICKS = 8  # at most so many labels on an axis
 
 Table = Any
@@ -63,7 +62,7 @@ def lines(
     color = alt.Color(
         f"{_plain(by)}:N",
         title=by,
-        scale=alt.Scale(domain=cases, range=list(COLORS[: len(cases)])),
+        scale=alt.Scale(domain=cases),
         legend=alt.Legend(orient="bottom", labelLimit=WIDTH, columns=min(4, len(cases)), symbolStrokeWidth=3),
     )
     base = alt.Chart(shown)
@@ -143,14 +142,8 @@ def heat_maps(
         frame = alt.Chart(best).mark_rect(filled=False, stroke=VERMILLION, strokeWidth=3)
         layers.append(frame.encode(x_axis, y_axis))
         panels.append(alt.layer(*layers).properties(width=width, height=HEIGHT - 100, title=str(case)))
-    heading = alt.TitleParams(title, subtitle=list(notes), anchor="start", fontSize=16, subtitleFontSize=12, offset=12)
-    return (
-        alt.hconcat(*panels, spacing=20)
-        .properties(title=heading)
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, titleFontSize=13, labelOverlap=True)
-        .configure_legend(labelFontSize=12, titleFontSize=12)
-    )
+    heading = alt.TitleParams(title, subtitle=list(notes))
+    return alt.hconcat(*panels, spacing=20).properties(title=heading).configure(**theme.config())
 
 
 def _plain(name: str) -> str:
