@@ -6,6 +6,7 @@ is kept in the user's cache folder (`adamkit.cache`), for each release of vl-con
 
 import contextlib
 import gzip
+import importlib.metadata
 from pathlib import Path
 
 from adamkit import cache
@@ -25,10 +26,9 @@ def script() -> str:
 
 
 def _kept_at() -> Path | None:
-    import vl_convert
-
     folder = cache.folder()
-    return None if folder is None else folder / "pages" / f"vega-{vl_convert.__version__}.js.gz"
+    release = importlib.metadata.version("vl-convert-python")
+    return None if folder is None else folder / "pages" / f"vega-{release}.js.gz"
 
 
 def _bundled() -> str:
