@@ -51,6 +51,13 @@ def test_a_loss_scaler_holds_the_optimizer():
     assert internals.without_scaler(inner) is inner
 
 
+def test_a_transposed_convolution_is_padded_as_keras_says():
+    padding = internals.transposed_padding((1, 2, 1), (3, 1, 1), (2,), "same", None, 1)
+    assert [tuple(pair) for pair in padding] == [(2, 1)], lacks(
+        "backend_utils", "compute_conv_transpose_padding_args_for_jax"
+    )
+
+
 def test_a_model_is_built_for_a_batch():
     made = keras.Sequential([keras.layers.Dense(2)])
     made.compile(optimizer=Adam(), loss="mse", metrics=["mae"])

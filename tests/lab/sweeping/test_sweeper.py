@@ -269,6 +269,15 @@ def test_the_first_seed_is_the_model_as_it_stands_and_the_others_differ(model):
     np.testing.assert_allclose([row["mean"], row["std"]], [last.mean(), last.std(ddof=0)])
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator trains many at once")
+def test_settings_of_a_large_model_are_trained_one_after_the_other(model, of_rates, monkeypatch):
+    monkeypatch.setattr(chunks, "_BYTES_ALONE", 1)
+    apart = sweep(model, RATES[:3])
+    assert (apart.at_once, of_rates.at_once > 1) == (1, True)
+    for number in range(3):
+        assert_same_run(run_of(apart, number), run_of(of_rates, number))
+
+
 def test_the_orders_of_many_settings_are_drawn_for_each_alone(model, monkeypatch):
     """So that a chunk's size and number change none."""
     rates = RATES[:4]

@@ -139,6 +139,17 @@ def test_a_batch_of_its_own_size_and_dtype_trains_as_in_fit(make, x):
     assert_same_run(train(ours, x, y, **options), theirs.fit(x, y, verbose=0, **options), theirs)
 
 
+@pytest.mark.slow
+def test_with_a_call_for_each_step_it_is_fit_too(monkeypatch):
+    """As it is where convolutions are large."""
+    monkeypatch.setattr(population, "_OPERATIONS_OF_A_STEP", 1)
+    make, objective, x, y = CASES["convolution"]
+    ours, theirs = compiled(make, objective), compiled(make, objective)
+    options = {"epochs": 2, "batch_size": 16, "shuffle": False}
+    assert_same_run(train(ours, x, y, **options), theirs.fit(x, y, verbose=0, **options), theirs)
+    assert Program.of(ours).is_step_by_step(16) == (jax.default_backend() == "cpu")
+
+
 def test_a_train_step_of_the_users_is_used():
     class Own(keras.Model):
         def __init__(self):
