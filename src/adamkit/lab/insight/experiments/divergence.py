@@ -13,7 +13,7 @@ from adamkit.lab.insight.experiments.shown import table as table_of
 
 PERIOD, LARGE, SMALL = 101, 1010.0, -10.0  # one large gradient, then 100 small ones the other way: 0.1 on average
 BETAS_2 = (0.5, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
-ETAS = (0.1, 1.0, 3.0)
+ETAS = (0.1, 0.3, 1.0)
 KINDS = {"Adam": False, "AMSGrad": True}
 
 

@@ -21,7 +21,7 @@ FAMILY = {
 }
 
 
-def show(*, seed: int = 0, rates: int = 11, steps: int = 120, seeds: int = 6) -> Shown:
+def show(*, seed: int = 0, rates: int = 9, steps: int = 120, seeds: int = 6) -> Shown:
     """Digits and one hidden layer; rates over four decades, placed where each lives."""
     rows = tasks.digits(seed=seed)
     points, found = [], {}
