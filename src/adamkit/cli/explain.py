@@ -72,12 +72,14 @@ def explain(
     from adamkit.lab.runs.folder import RunFolder
 
     typed = options.given(context, "png", "svg", "out", "json")
+    record: dict[str, Any] = {}
+    heading: dict[str, str] = {}
     if name is not None:
         experiment = experiments.find(name)
         extra = [option for option in typed if option not in ("name", "seed")]
         if extra:
             raise InputError(f"--{extra[0].replace('_', '-')} must be given without the name of an experiment: {name}")
-        record: dict[str, Any] = {"settings": {}, "explain": {"name": name, "seed": seed}}
+        record = {"settings": {}, "explain": {"name": name, "seed": seed}}
         heading = {"name": name, "claim": experiment.claim, "source": experiment.source}
     options.use_backend("jax")
     formats = ["html", *(["png"] if png else []), *(["svg"] if svg else [])]

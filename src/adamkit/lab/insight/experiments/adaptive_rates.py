@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pandas as pd
 
 import adamkit
 from adamkit.lab.insight.experiments import pictures
 from adamkit.lab.insight.experiments.optimizers import Optimizer, adam, of_optax
 from adamkit.lab.insight.experiments.shown import Shown, number, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 
 REDUCTION = 1e-6  # of the loss
 RATES = np.geomspace(1e-3, 1, 13)  # of Adam, the best of which is shown
@@ -42,7 +42,7 @@ def show(*, seed: int = 0, decades: int = 6, dimensions: int = 5, most_steps: in
             ROTATED: adapted(rates, turned, most_steps),
         }
         rows += [{"condition": condition, "optimizer": name, "steps": steps} for name, steps in found.items()]
-    figures = pd.DataFrame(rows)
+    figures = table_of(rows)
     table = figures.pivot_table(index="condition", columns="optimizer", values="steps", dropna=False)
     growth = {name: table[name].iloc[-1] / table[name].iloc[1] for name in table}
     mild, worst, same = table.index[1], table.index[-1], bit_identical(seed)
@@ -53,21 +53,18 @@ def show(*, seed: int = 0, decades: int = 6, dimensions: int = 5, most_steps: in
     rotated = table[ROTATED].iloc[-1]
     paragraph = (
         f"From condition {number(mild)} to {number(worst)}, gradient descent needs {number(growth[GRADIENT_DESCENT])} "
-        f"times as many "
-        f"steps and momentum {number(growth[MOMENTUM])} times (the root of the ratio is "
-        f"{number(np.sqrt(worst / mild))}). "
-        f"Adam needs {number(table[ADAM].iloc[1])} steps at condition {number(mild)} and "
-        f"{number(table[ADAM].iloc[-1])} at "
-        f"{number(worst)}: each coordinate is divided by the size of its own gradients. With ε = 0, gradients scaled "
-        f"by powers of two give {whether(same, 'the same path to the bit', 'another path')}. The same quadratic "
-        f"rotated, "
+        f"times as many steps and momentum {number(growth[MOMENTUM])} times (the root of the ratio is "
+        f"{number(np.sqrt(worst / mild))}). Adam needs {number(table[ADAM].iloc[1])} steps at condition "
+        f"{number(mild)} and {number(table[ADAM].iloc[-1])} at {number(worst)}: each coordinate is divided by the "
+        "size of its own gradients. With ε = 0, gradients scaled by powers of two give "
+        f"{whether(same, 'the same path to the bit', 'another path')}. The same quadratic rotated, "
         + whether(
             np.isfinite(rotated),
             f"Adam needs {number(rotated)} steps: it looks at coordinates one by one, and "
             + whether(rotated > 2 * table[ADAM].iloc[-1], "loses much of the advantage", "keeps the advantage here")
             + " where the valley runs across them.",
             f"no fixed rate of Adam gets there within {most_steps:,} steps: it looks at coordinates one by one, and "
-            f"the "
+            "the "
             "advantage is gone where the valley runs across them.",
         )
     )

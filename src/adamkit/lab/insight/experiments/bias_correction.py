@@ -9,7 +9,8 @@ import pandas as pd
 import adamkit
 from adamkit.lab.insight.experiments import pictures, tasks
 from adamkit.lab.insight.experiments.optimizers import adam, decays
-from adamkit.lab.insight.experiments.shown import Shown, number, whether
+from adamkit.lab.insight.experiments.shown import Shown, number, stacked, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 
 BETAS_1, BETAS_2 = (0.0, 0.9), (0.99, 0.999, 0.9999)
 WITH, WITHOUT = "with bias correction", "without"
@@ -27,9 +28,9 @@ def show(*, seed: int = 0, rates: int = 9, steps: int = 80, seeds: int = 2) -> S
             lambda own, c=corrected: adam(*own, bias_correction=c), settings, rows,
             steps=steps, batch_size=64, seeds=seeds, seed=seed,
         )  # fmt: skip
-        table = pd.DataFrame(grid, columns=["learning_rate", "beta_1", "beta_2"])
+        table = table_of(grid, columns=["learning_rate", "beta_1", "beta_2"])
         parts.append(table.assign(part=WITH if corrected else WITHOUT, loss=fitted.loss.mean(axis=1)))
-    table = pd.concat(parts, ignore_index=True)
+    table = stacked(parts)
     table.loc[~np.isfinite(table.loss), "loss"] = np.inf
     best = table.groupby(["beta_1", "beta_2", "part"]).loss.min().unstack()
     rate_of = table.loc[table.groupby(["beta_1", "beta_2", "part"]).loss.idxmin()]
@@ -37,10 +38,10 @@ def show(*, seed: int = 0, rates: int = 9, steps: int = 80, seeds: int = 2) -> S
     figures = best.reset_index()
     figures["first step without, in η"] = [first_step(a, b) for a, b in best.index]
     figures["best η with"], figures["best η without"] = rate_of[WITH].to_numpy(), rate_of[WITHOUT].to_numpy()
-    shown = table[table.beta_1 == 0].assign(case=lambda t: t.beta_2.map("β₂ = {:g}, ".format) + t.part)
+    shown = table[table.beta_1 == 0].assign(case=lambda t: t.beta_2.map("beta_2 = {:g}, ".format) + t.part)
     chart = pictures.lines(
         shown.sort_values(["beta_2", "part", "learning_rate"]), "learning_rate", "loss", "case", log="xy", clip=10,
-        title=f"Loss on digits after {steps} steps, β₁ = 0",
+        title=f"Loss on digits after {steps} steps, beta_1 = 0",
         notes=["Dashed: without bias correction. Each the mean of some seeds; losses above 10 are drawn at 10"],
         dashed=[case for case in shown.case.unique() if case.endswith(WITHOUT)],
     )  # fmt: skip
@@ -52,22 +53,19 @@ def show(*, seed: int = 0, rates: int = 9, steps: int = 80, seeds: int = 2) -> S
     paragraph = (
         f"Without bias correction the first step at the defaults is {number(plain)} η in place of η, at β₁ = 0 "
         f"{number(first_step(0.0, 0.999))} η, and at β₁ = 0 and β₂ = 0.9999 {number(extreme)} η: v begins at 0 and "
-        f"takes "
-        f"1/(1 − β₂) steps to grow. On digits, at the η that is best with it, leaving it out multiplies the loss by "
-        f"{number(harm[0.0, 0.99])}, {number(harm[0.0, 0.999])} and {number(harm[0.0, 0.9999])} for β₂ = 0.99, 0.999 "
-        f"and "
-        f"0.9999 at β₁ = 0, and by {number(harm[0.9, 0.99])}, {number(harm[0.9, 0.999])} and "
-        f"{number(harm[0.9, 0.9999])} "
-        f"at β₁ = 0.9: "
+        "takes 1/(1 − β₂) steps to grow. On digits, at the η that is best with it, leaving it out multiplies the "
+        f"loss by {number(harm[0.0, 0.99])}, {number(harm[0.0, 0.999])} and {number(harm[0.0, 0.9999])} for β₂ = "
+        f"0.99, 0.999 and 0.9999 at β₁ = 0, and by {number(harm[0.9, 0.99])}, {number(harm[0.9, 0.999])} and "
+        f"{number(harm[0.9, 0.9999])} at β₁ = 0.9: "
         + whether(
             all(harm[b, 0.9999] > harm[b, 0.99] for b in BETAS_1),
             "the nearer β₂ is to 1 the more it harms, as in the paper. ",
             "not as in the paper, where it harms more the nearer β₂ is to 1. ",
         )
-        + f"A smaller η repairs much of it: with η tuned to each, the losses at β₂ = 0.9999 are "
+        + "A smaller η repairs much of it: with η tuned to each, the losses at β₂ = 0.9999 are "
         f"{number(best.loc[(0.0, 0.9999), WITH])} with and {number(best.loc[(0.0, 0.9999), WITHOUT])} without it at "
-        f"β₁ = 0, "
-        f"and {number(best.loc[(0.9, 0.9999), WITH])} and {number(best.loc[(0.9, 0.9999), WITHOUT])} at β₁ = 0.9"
+        f"β₁ = 0, and {number(best.loc[(0.9, 0.9999), WITH])} and {number(best.loc[(0.9, 0.9999), WITHOUT])} at β₁ = "
+        "0.9"
         + whether(
             best.loc[(0.9, 0.9999), WITHOUT] < best.loc[(0.9, 0.9999), WITH],
             "; there, on this small task, the long first steps are even of use.",

@@ -5,15 +5,15 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from adamkit.lab.insight.experiments import pictures
 from adamkit.lab.insight.experiments.optimizers import Optimizer, adam, decays, descend
-from adamkit.lab.insight.experiments.shown import Shown, number, whether
+from adamkit.lab.insight.experiments.shown import Shown, number, stacked, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 
 PERIOD, LARGE, SMALL = 101, 1010.0, -10.0  # one large gradient, then 100 small ones the other way: 0.1 on average
 BETAS_2 = (0.5, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
-ETAS = (0.1, 1.0, 3.0)
+ETAS = (0.1, 0.3, 1.0)
 KINDS = {"Adam": False, "AMSGrad": True}
 
 
@@ -39,13 +39,13 @@ def show(*, seed: int = 0, steps: int = 40_000) -> Shown:
     for name, amsgrad in KINDS.items():
         mapped = jax.jit(jax.vmap(lambda eta, beta, a=amsgrad: run(eta, beta, a)))
         ends = np.asarray(mapped(jnp.array(etas), decays(betas)))
-        parts.append(pd.DataFrame(grid, columns=["η", "β₂"]).assign(optimizer=name, x=ends))
-    figures = pd.concat(parts, ignore_index=True)
+        parts.append(table_of(grid, columns=["η", "β₂"]).assign(optimizer=name, x=ends))
+    figures = stacked(parts)
     shown = figures.assign(case=figures.optimizer + ", η = " + figures["η"].map("{:g}".format) + "/√t")
-    shown["1 − β₂"] = 1 - shown["β₂"]
+    shown["1 − beta_2"] = 1 - shown["β₂"]
     chart = pictures.lines(
-        shown, "1 − β₂", "x", "case", log="x", reference=(-1.0, "the best x"),
-        title="Where x ends, by β₂", notes=["One gradient of 1010, then 100 of −10; dashed: AMSGrad"],
+        shown, "1 − beta_2", "x", "case", log="x", reference=(-1.0, "the best x"),
+        title="Where x ends, by beta_2", notes=["One gradient of 1010, then 100 of −10; dashed: AMSGrad"],
         dashed=[case for case in shown.case.unique() if case.startswith("AMSGrad")],
     )  # fmt: skip
     by = {name: one.groupby("β₂").x.agg(["min", "max"]) for name, one in figures.groupby("optimizer")}
@@ -57,7 +57,7 @@ def show(*, seed: int = 0, steps: int = 40_000) -> Shown:
         + whether(
             fails,
             f"Adam goes towards +1, the worst, at β₂ = {', '.join(f'{b:g}' for b in fails)}: by the next large "
-            f"gradient "
+            "gradient "
             "the last one is forgotten, and each is divided by its own size. ",
             "Adam does not fail here. ",
         )

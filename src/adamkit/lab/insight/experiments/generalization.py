@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pandas as pd
 
 from adamkit.lab.insight.experiments import pictures, tasks
 from adamkit.lab.insight.experiments.optimizers import adam, descend, of_optax
-from adamkit.lab.insight.experiments.shown import Shown, number, percent, whether
+from adamkit.lab.insight.experiments.shown import Shown, number, percent, stacked, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 
 POSITIVE = 0.6  # the share of positive rows
 EPSILONS = 10.0 ** np.arange(-12, 3)
@@ -28,7 +28,7 @@ def show(*, seed: int = 0, rows: int = 100, steps: int = 3000, seeds: int = 6, n
     plain = of_optax(optax.sgd(0.1))
     by_descent = jax.jit(lambda w: descend(plain, gradient, w, steps, keep=False)[0])(jnp.zeros(x.shape[1]))
     cases = [("Adam", epsilon, w) for epsilon, w in zip(EPSILONS, by_epsilon, strict=True)]
-    figures = pd.DataFrame(
+    figures = table_of(
         [
             {"task": "construction", "optimizer": name, "ε": epsilon, "wrong in training": errors(x, y, w)}
             | {"wrong on new rows": new_errors(w)}
@@ -48,8 +48,7 @@ def show(*, seed: int = 0, rows: int = 100, steps: int = 3000, seeds: int = 6, n
     band = 2 * gap.std(ddof=1) / np.sqrt(len(gap))
     paragraph = (
         f"On the construction, Adam with ε = {number(small['ε'])} gets {percent(small['wrong in training'])} of the "
-        f"rows that "
-        f"it trains on wrong and {percent(small['wrong on new rows'])} of new ones; gradient descent gets "
+        f"rows that it trains on wrong and {percent(small['wrong on new rows'])} of new ones; gradient descent gets "
         f"{percent(figures['wrong on new rows'].iloc[-1])} of the new ones wrong. "
         + whether(
             np.isfinite(recovers),
@@ -57,17 +56,16 @@ def show(*, seed: int = 0, rows: int = 100, steps: int = 3000, seeds: int = 6, n
             f"{percent(large['wrong on new rows'])}. ",
             "No ε of these lets Adam recover. ",
         )
-        + f"Real data are another matter. On digits with 200 rows and a fifth of the labels drawn anew, each with its "
-        f"best "
-        f"η, Adam gets {percent(digits['Adam'].mean())} of the held-out rows right and SGD with momentum "
+        + "Real data are another matter. On digits with 200 rows and a fifth of the labels drawn anew, each with its "
+        f"best η, Adam gets {percent(digits['Adam'].mean())} of the held-out rows right and SGD with momentum "
         f"{percent(digits['SGD with momentum'].mean())}; the difference over {len(gap)} seeds is "
         f"{100 * gap.mean():+.1f} ± "
         f"{100 * band:.1f} points: " + whether(abs(gap.mean()) > band, "more than luck.", "no difference beyond luck.")
     )
-    more = pd.DataFrame(
+    more = table_of(
         [{"task": "digits", "optimizer": name, "wrong on new rows": 1 - right.mean()} for name, right in digits.items()]
     )
-    return Shown(paragraph, pd.concat([figures, more], ignore_index=True), {"generalization": chart})
+    return Shown(paragraph, stacked([figures, more]), {"generalization": chart})
 
 
 def construction(rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +95,7 @@ def _digits(seed: int, seeds: int, steps: int) -> dict[str, np.ndarray]:
     kinds = {"Adam": (adam, (1e-4, 0.1)), "SGD with momentum": (_momentum, (1e-3, 1.0))}
     found = {}
     for name, (optimizer, ends) in kinds.items():
-        rates = jnp.geomspace(*ends, 10)
+        rates = jnp.geomspace(ends[0], ends[1], 10)
         fitted = tasks.fit(optimizer, rates, rows, steps=steps, batch_size=32, seeds=seeds, seed=seed)
         right = fitted.test_accuracy
         found[name] = right[np.argmax(right.mean(axis=1))]

@@ -3,20 +3,20 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from adamkit.lab.insight.experiments import pictures
 from adamkit.lab.insight.experiments.optimizers import adam, descend
 from adamkit.lab.insight.experiments.shown import Shown, number, percent, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 
-BARRIER = 0.0376  # between the minima: where f' = 0, f'' < 0
+BARRIER = float(np.sort(np.roots([4, 0, -4, 0.3]).real)[1])  # the maximum between the minima: f' = 0
 METHODS = {
     "gradient descent": {"beta_1": 0.0, "adaptivity": False},
     "momentum 0.9": {"beta_1": 0.9, "adaptivity": False},
     "momentum 0.99": {"beta_1": 0.99, "adaptivity": False},
-    "Adam, β₁ = 0": {"beta_1": 0.0},
-    "Adam, β₁ = 0.9": {"beta_1": 0.9},
-    "Adam, β₁ = 0.99": {"beta_1": 0.99},
+    "Adam, no momentum": {"beta_1": 0.0},
+    "Adam": {"beta_1": 0.9},
+    "Adam, momentum 0.99": {"beta_1": 0.99},
 }
 
 
@@ -38,7 +38,7 @@ def show(*, seed: int = 0, starts: int = 1000, steps: int = 2000, rates: int = 1
             | {"left the deep one": np.mean(end[~right] > BARRIER)}
             for eta, end in zip(etas, ends, strict=True)
         ]
-    table = pd.DataFrame(points)
+    table = table_of(points)
     figures = table.groupby("method", sort=False)[["got out of the shallow one", "left the deep one"]].max()
     figures["ends in the deep one, at least"] = table.groupby("method")["ends in the deep one"].min()
     figures["ends in the deep one, at most"] = table.groupby("method")["ends in the deep one"].max()
@@ -47,23 +47,22 @@ def show(*, seed: int = 0, starts: int = 1000, steps: int = 2000, rates: int = 1
         table, "η", "ends in the deep one", "method", log="x", reference=(base, "starts on its side"),
         title="Share of the starts that end in the deep minimum", notes=[f"f = (x² − 1)² + 0.3·x, {starts:,} starts"],
     )  # fmt: skip
-    heavy, adams = figures.loc["momentum 0.99"], figures.loc["Adam, β₁ = 0.9"]
+    heavy, adams = figures.loc["momentum 0.99"], figures.loc["Adam"]
     small = table[table["η"] == etas[0]].set_index("method")
+    plain, escaped, left = figures.loc["gradient descent"], "got out of the shallow one", "left the deep one"
     paragraph = (
-        f"{percent(base)} of the starts lie on the deep minimum's side, and without momentum gradient descent gets "
-        f"{percent(figures.loc['gradient descent', 'got out of the shallow one'])} of the others out of the shallow "
-        f"one, "
-        f"at the best η. Momentum can roll over the barrier: at some η Adam with β₁ = 0.9 gets "
-        f"{percent(adams.iloc[0])} and momentum of 0.99 {percent(heavy.iloc[0])} out. But nothing tells it which side "
-        f"is "
-        f"deep: they also carry up to {percent(adams.iloc[1])} and {percent(heavy.iloc[1])} of the starts on the deep "
-        f"side "
-        f"out of it, and at η = {number(etas[0])} Adam gets "
-        f"{percent(small.loc['Adam, β₁ = 0.9', 'got out of the shallow one'])} out. "
+        f"{percent(base)} of the starts lie on the deep minimum's side. With small steps (η = {number(etas[0])}) "
+        f"gradient descent gets {percent(small.loc['gradient descent', escaped])} of the others out of the shallow "
+        f"one, and Adam {percent(small.loc['Adam', escaped])}. At the η that suits it best, momentum of 0.99 rolls "
+        f"over the barrier from {percent(heavy[escaped])} of them, and Adam with its usual momentum from "
+        f"{percent(adams[escaped])}; gradient descent with its largest steps jumps over it from "
+        f"{percent(plain[escaped])}. But nothing tells any of them which side is deep: they also carry up to "
+        f"{percent(heavy[left])}, {percent(adams[left])} and {percent(plain[left])} of the starts on the deep side "
+        f"out of it. In all, at most {percent(figures['ends in the deep one, at most'].max())} end in the deep one"
         + whether(
-            adams.iloc[0] < 0.9,
-            "It is a matter of speed on the way, so of where it starts, not a search for better minima.",
-            "Where it ends is a matter of the speed that it arrives with, not a search for better minima.",
+            figures["ends in the deep one, at most"].max() < base + 0.2,
+            ": momentum crosses barriers, but does not find better minima.",
+            ".",
         )
     )
     return Shown(paragraph, figures.reset_index(), {"local-minima": chart})

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from adamkit.lab.insight.experiments import pictures
 from adamkit.lab.insight.experiments.optimizers import adam, decays, descend
 from adamkit.lab.insight.experiments.shown import Shown, number, percent, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 
 BETAS = (0.0, 0.5, 0.9, 0.95, 0.99)
 START = (-2.0, 0.5)
@@ -32,7 +32,7 @@ def show(
     moves = np.diff(paths, axis=2)  # (β, seeds, steps, 2)
     reached = np.argmax(paths[..., 0] > -0.1, axis=2)  # the first step near the minimum, along the ravine
     turns = np.mean(np.sum(moves[:, :, 1:] * moves[:, :, :-1], axis=3) < 0, axis=(1, 2))
-    figures = pd.DataFrame(
+    figures = table_of(
         {
             "beta_1": BETAS,
             "turns back": turns,
@@ -47,28 +47,25 @@ def show(
         for beta, path in zip(BETAS, paths[:, 0], strict=True)
         for step, point in enumerate(path[::4] if steps > 200 else path)
     ]
-    table = pd.DataFrame(rows)
+    table = table_of(rows)
     table["step"] *= 4 if steps > 200 else 1
     charts = {
         "momentum": pictures.lines(
             table, "step", "x, along the ravine", "beta_1", points=False, reference=(0.0, "the minimum"),
-            title="One path along the ravine, for each β₁", notes=["Adam, the same noise in the gradients for all"],
+            title="One path along the ravine, for each beta_1", notes=["Adam, the same noise in the gradients for all"],
         )
     }  # fmt: skip
     by = figures.set_index("beta_1")
     best = float(by["loss at the end"].idxmin())
     paragraph = (
-        f"Without momentum {percent(by.loc[0.0, 'turns back'])} of the steps turn back on the one before, with "
-        f"β₁ = 0.9 {percent(by.loc[0.9, 'turns back'])}, and the path is "
+        f"Without momentum {percent(by.loc[0.0, 'turns back'])} of the steps turn back on the one before, with β₁ = "
+        f"0.9 {percent(by.loc[0.9, 'turns back'])}, and the path is "
         f"{number(by.loc[0.0, 'path length'] / by.loc[0.9, 'path length'])} times as long without it: momentum does "
-        f"smooth "
-        f"the path. It does not come for free. With β₁ = 0.99 Adam overshoots the minimum by "
+        "smooth the path. It does not come for free. With β₁ = 0.99 Adam overshoots the minimum by "
         f"{number(by.loc[0.99, 'overshoots by'])} on a way of {-START[0]:g}, with β₁ = 0.9 by "
         f"{number(by.loc[0.9, 'overshoots by'])}. And a smooth path is not a lower loss: over the last 100 steps the "
-        f"mean "
-        f"loss is {number(by.loc[0.0, 'loss at the end'])} at β₁ = 0, {number(by.loc[0.9, 'loss at the end'])} at 0.9 "
-        f"and "
-        f"{number(by.loc[0.99, 'loss at the end'])} at 0.99; the least of these five is at β₁ = {best:g}"
+        f"mean loss is {number(by.loc[0.0, 'loss at the end'])} at β₁ = 0, {number(by.loc[0.9, 'loss at the end'])} "
+        f"at 0.9 and {number(by.loc[0.99, 'loss at the end'])} at 0.99; the least of these five is at β₁ = {best:g}"
         + whether(best in (0.0, 0.99), ".", ", between the ends.")
     )
     return Shown(paragraph, figures, charts)

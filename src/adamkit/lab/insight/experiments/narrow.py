@@ -2,11 +2,11 @@
 
 import keras
 import numpy as np
-import pandas as pd
 
 from adamkit.keras import Adam
 from adamkit.lab.insight.experiments import pictures
 from adamkit.lab.insight.experiments.shown import Shown, number, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 
 KERAS, HERE, EXACT = "Keras", "adamkit", "float32"
 
@@ -23,7 +23,7 @@ def show(*, seed: int = 0, steps: int = 10, learning_rate: float = 0.01) -> Show
                 {"dtype": dtype, "optimizer": name, "step": step, "variable": value}
                 for step, value in enumerate(values)
             ]
-    table = pd.DataFrame(rows)
+    table = table_of(rows)
     exact = float(table[table.optimizer == EXACT]["variable"].iloc[steps])
     ends = table[table.step == steps].set_index(["dtype", "optimizer"]).variable
     figures = ends.unstack()[[KERAS, HERE, EXACT]].reset_index()
@@ -37,15 +37,13 @@ def show(*, seed: int = 0, steps: int = 10, learning_rate: float = 0.01) -> Show
     }  # fmt: skip
     paragraph = (
         f"{steps} steps of η = {learning_rate:g} take a float32 variable from 1 to {number(exact)}. Keras's Adam "
-        f"takes the "
-        f"same variable in bfloat16 to {number(brain)}: "
+        f"takes the same variable in bfloat16 to {number(brain)}: "
         + whether(brain == 1, "it does not move, for β₂ = 0.999 rounds to 1 in bfloat16. ", "it does move. ")
         + f"In float16 it goes to {number(half)}: "
         + whether(abs(half - exact) > 0.5, "v underflows to 0, and only ε is left to divide by. ", "it holds. ")
-        + f"Here the arithmetic is float32 and what rounding drops is kept beside the variable: bfloat16 ends at "
+        + "Here the arithmetic is float32 and what rounding drops is kept beside the variable: bfloat16 ends at "
         f"{number(ends['bfloat16', HERE])} and float16 at {number(ends['float16', HERE])}, the exact value in the "
-        f"format's "
-        "own digits."
+        "format's own digits."
     )
     return Shown(paragraph, figures, charts)
 
@@ -56,5 +54,5 @@ def path(optimizer: keras.Optimizer, gradients: np.ndarray, dtype: str) -> list[
     values = [1.0]
     for gradient in gradients:
         optimizer.apply([keras.ops.convert_to_tensor(gradient, dtype)], [variable])
-        values.append(float(keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))))
+        values.append(float(np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32")))))
     return values

@@ -44,7 +44,7 @@ def adam(
         lazy: Entries whose gradient is exactly 0 are left alone, and so are their moments.
         **switches: `decoupled`, `bias_correction` and `adaptivity` of `rule.coefficients`.
     """
-    decays = [beta if isinstance(beta, rule.Decay) else rule.Decay.of(beta) for beta in (beta_1, beta_2)]
+    first, second = (beta if isinstance(beta, rule.Decay) else rule.Decay.of(beta) for beta in (beta_1, beta_2))
 
     def init(parameters):
         zeros = jax.tree.map(jnp.zeros_like, parameters)
@@ -53,15 +53,15 @@ def adam(
     def step(parameters, gradients, state):
         t = state[0] + 1
         rate = learning_rate(t) if callable(learning_rate) else learning_rate
-        k = rule.coefficients(t, rate, *decays, epsilon, weight_decay, xp=jnp, **switches)
+        k = rule.coefficients(t, rate, first, second, epsilon, weight_decay, xp=jnp, **switches)
         leaves, structure = jax.tree.flatten(parameters)
         own = [structure.flatten_up_to(tree) for tree in (gradients, *state[1:3])]
         largest = structure.flatten_up_to(state[3]) if amsgrad else [None] * len(leaves)
         news = []
-        for parameter, gradient, *moments in zip(leaves, *own, largest, strict=True):
-            new = rule.update(parameter, gradient, *moments, k, xp=jnp)
+        for parameter, gradient, m, v, most in zip(leaves, *own, largest, strict=True):
+            new = rule.update(parameter, gradient, m, v, most, k, xp=jnp)
             if lazy:
-                before = rule.Update(parameter, *moments)
+                before = rule.Update(parameter, m, v, most)
                 new = jax.tree.map(lambda a, b, g=gradient: jnp.where(g == 0, b, a), new, before)
             news.append(new)
         parameters, m, v, largest = (structure.unflatten([new[i] for new in news]) for i in range(4))

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from adamkit.lab import runs
 from adamkit.lab.errors import InputError
 from adamkit.lab.insight.experiments import pictures
 from adamkit.lab.insight.experiments.shown import Shown, number, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 from adamkit.lab.sweeping.sweeper import SweepResult, sweep
 
 WHOLE = "Adam"
@@ -76,14 +76,16 @@ def show(
     tell(f"tuning: {len(kinds)} variants, {rates} learning rates each, {tuning_seeds} seeds")
     tuned = train([setting for _, setting in grid], tuning_seeds, settings.seed)
     tuning = tuned.summary.assign(variant=[grid[place][0] for place in tuned.summary.setting])
-    best = {name: grid[int(one.loc[one["mean"].idxmin(), "setting"])][1] for name, one in tuning.groupby("variant")}
+    best: dict[Any, Any] = {
+        name: grid[int(one.loc[one["mean"].idxmin(), "setting"])][1] for name, one in tuning.groupby("variant")
+    }
     tell(f"training: each at its best learning rate, {seeds} seeds")
     final = train([best[name] for name in kinds], seeds, settings.seed + 1)
     if tuned.interrupted or final.interrupted:
         raise KeyboardInterrupt
     values = final.history.groupby(["setting", "seed"])[final.objective].last().unstack().to_numpy()
     found = dict(zip(kinds, values, strict=True))
-    figures = pd.DataFrame([_row(name, found, best, tuning) for name in kinds])
+    figures = table_of([_row(name, found, best, tuning) for name in kinds])
     charts = {"parts": _bars(figures, final.objective, seeds), "tuning": _tuning(tuning, final.objective)}
     return Shown(_paragraph(figures, final.objective, seeds), figures, charts)
 
@@ -101,7 +103,7 @@ def _row(name: str, found: dict[str, np.ndarray], best: dict[str, Any], tuning: 
     }  # fmt: skip
 
 
-def _paragraph(figures: pd.DataFrame, objective: str, seeds: int) -> str:
+def _paragraph(figures: Any, objective: str, seeds: int) -> str:
     by = figures.set_index("variant")
     parts = by.drop(index=WHOLE)
     # Not "≤": a variant that diverges has no number, and matters.
@@ -124,14 +126,13 @@ def _paragraph(figures: pd.DataFrame, objective: str, seeds: int) -> str:
     return (
         first
         + "; ".join([*said, *([luck] if luck else [])])
-        + f". Each variant had as many learning rates over as many "
-        f"decades, and was then trained with {seeds} seeds that chose nothing, the same for all; ± is what other "
-        f"seeds might "
+        + f". Each variant had as many learning rates over as many decades, and was then trained with {seeds} seeds "
+        "that chose nothing, the same for all; ± is what other seeds might "
         "give." + whether(edge, f" The best η lies at the border of what was tried for: {', '.join(edge)}.", "")
     )
 
 
-def _bars(figures: pd.DataFrame, objective: str, seeds: int) -> Any:
+def _bars(figures: Any, objective: str, seeds: int) -> Any:
     """Each variant's mean and range."""
     import altair as alt
 

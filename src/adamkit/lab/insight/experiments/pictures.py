@@ -48,7 +48,7 @@ def lines(
         reference: A height and what stands there.
         dashed: Cases that are drawn dashed.
     """
-    shown = pd.DataFrame(table)
+    shown: Table = pd.DataFrame(table)
     names = {column: _plain(column) for column in shown.columns}
     shown = shown.rename(columns=names)
     finite = np.isfinite(shown[_plain(y)].astype(float))
@@ -104,28 +104,28 @@ def heat_maps(
         notes: How to read them.
         log: Whether the colours have a log scale.
     """
-    shown = pd.DataFrame(table)[[x, y, value, by]]
+    shown: Table = pd.DataFrame(table)[[x, y, value, by]]
     shown.columns = ["x", "y", "value", "by"]
-    for column in ("x", "y"):
-        values = sorted(shown[column].unique())
-        shown[column] = (
-            [f"{v:.3g}" for v in shown[column]] if len(values) and isinstance(values[0], float) else shown[column]
-        )
-    orders = {
-        c: list(
-            dict.fromkeys(f"{v:.3g}" if isinstance(v, float) else v for v in sorted(pd.DataFrame(table)[n].unique()))
-        )
-        for c, n in (("x", x), ("y", y))
+
+    def text(value: Any) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    columns = [text(value) for value in sorted(set(shown["x"]))]
+    heights = {
+        case: [text(value) for value in sorted(set(one["y"]), reverse=True)]
+        for case, one in shown.groupby("by", sort=False)
     }
-    finite = shown[np.isfinite(shown["value"])]
-    every = -(-len(orders["x"]) // 6)
+    shown = shown.assign(x=shown["x"].map(text), y=shown["y"].map(text))
+    finite: Table = shown[np.isfinite(shown["value"])]
+    every = -(-len(columns) // 6)
     panels = []
-    cases = list(dict.fromkeys(shown["by"]))
+    cases = list(heights)
     width = (WIDTH - 40 * (len(cases) - 1)) // len(cases)
     domain = [float(finite["value"].min()), float(finite["value"].max())]
     for place, case in enumerate(cases):
-        x_axis = alt.X("x:O", title=x, sort=orders["x"], axis=alt.Axis(values=orders["x"][::every], labelAngle=0))
-        y_axis = alt.Y("y:O", title=y if place == 0 else None, sort=orders["y"][::-1], axis=alt.Axis(labels=place == 0))
+        has_labels = place == 0 or heights[case] != heights[cases[0]]
+        x_axis = alt.X("x:O", title=x, sort=columns, axis=alt.Axis(values=columns[::every], labelAngle=0))
+        y_axis = alt.Y("y:O", title=y if place == 0 else None, sort=heights[case], axis=alt.Axis(labels=has_labels))
         color = alt.Color(
             "value:Q",
             title=value,

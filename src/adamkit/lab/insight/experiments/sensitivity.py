@@ -1,12 +1,15 @@
 """η, β₁ and β₂ as maps over digits, and how wide the good range of η is."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from adamkit import lab
 from adamkit.keras import Adam
 from adamkit.lab.insight.experiments import pictures, tasks
-from adamkit.lab.insight.experiments.shown import Shown, number, whether
+from adamkit.lab.insight.experiments.shown import Shown, number, stacked, whether
+from adamkit.lab.insight.experiments.shown import table as table_of
 
 BETAS_1, BETAS_2 = (0.0, 0.5, 0.9, 0.97, 0.99), (0.5, 0.9, 0.99, 0.999, 0.9999)
 TIMES = 1.5  # a loss up to so many times the smallest is good
@@ -22,9 +25,9 @@ def show(*, seed: int = 0, rates: int = 13, epochs: int = 6) -> Shown:
         tasks.classifier(Adam(), seed=seed), rows.x, rows.y,
         space=first + second, epochs=epochs, batch_size=32, validation_data=(rows.test_x, rows.test_y), seed=seed,
     )  # fmt: skip
-    table = result.summary.rename(columns={"mean": "loss"})
+    table: Any = result.summary.rename(columns={"mean": "loss"})
     by_rate = table[(table.beta_1 == 0.9) & (table.beta_2 == 0.999)].set_index("learning_rate").loss
-    figures = pd.DataFrame(
+    figures = table_of(
         [
             {"hyperparameter": name, "value": value, "best loss": one.loss.min(), "best η": _best(one)}
             | {"decades of η that are good": width(one.set_index("learning_rate").loss)}
@@ -32,15 +35,15 @@ def show(*, seed: int = 0, rates: int = 13, epochs: int = 6) -> Shown:
             for value, one in table[table[fixed] == at].groupby(name)
         ]
     )
-    maps = [
+    maps: list[Any] = [
         one.assign(case=name, value=one[name].map("{:g}".format))
-        for name, fixed, at in (("β₁", "beta_2", 0.999), ("β₂", "beta_1", 0.9))
-        for one in [table[table[fixed] == at].rename(columns={"beta_1": "β₁", "beta_2": "β₂"}, errors="ignore")]
+        for name, fixed, at in (("beta_1", "beta_2", 0.999), ("beta_2", "beta_1", 0.9))
+        for one in [table[table[fixed] == at]]
     ]
     chart = pictures.heat_maps(
-        pd.concat(maps).rename(columns={"learning_rate": "η", "value": "β", "loss": "held-out loss"}),
+        stacked(maps).rename(columns={"learning_rate": "η", "value": "β", "loss": "held-out loss"}),
         "η", "β", "held-out loss", "case", log=True, title=f"Held-out loss on digits after {epochs} epochs",
-        notes=["Left: over η and β₁ at β₂ = 0.999. Right: over η and β₂ at β₁ = 0.9. Framed: the best"],
+        notes=["Left: over η and beta_1 at beta_2 = 0.999. Right: over η and beta_2 at beta_1 = 0.9. Framed: the best"],
     )  # fmt: skip
     least, good = by_rate.min(), width(by_rate)
     at_default = by_rate[_nearest(by_rate.index, 0.001)]
@@ -48,26 +51,24 @@ def show(*, seed: int = 0, rates: int = 13, epochs: int = 6) -> Shown:
     paragraph = (
         f"The learning rate is what matters: at the default β the loss runs from {number(least)} to "
         f"{number(by_rate[np.isfinite(by_rate)].max())} over five decades of η. It is within {TIMES:g} times the "
-        f"smallest "
-        f"over {number(good)} decades. The default η = 0.001 gives {number(at_default)}, "
-        f"{number(at_default / least)} times the smallest after these {epochs} epochs, which is at "
-        f"η = {number(by_rate.idxmin())}: "
+        f"smallest over {number(good)} decades. The default η = 0.001 gives {number(at_default)}, "
+        f"{number(at_default / least)} times the smallest after these {epochs} epochs, which is at η = "
+        f"{number(by_rate.idxmin())}: "
         + whether(at_default <= TIMES * least, "here it needs no tuning. ", "the default does not spare the tuning. ")
         + f"With η tuned to each, β₁ from 0 to 0.99 changes the loss by a factor of {number(betas['beta_1'])}, and β₂ "
-        f"from "
-        f"0.5 to 0.9999 by {number(betas['beta_2'])}."
+        f"from 0.5 to 0.9999 by {number(betas['beta_2'])}."
     )
     return Shown(paragraph, figures, {"sensitivity": chart})
 
 
-def width(losses: pd.Series) -> float:
+def width(losses: Any) -> float:
     """Decades of η, around the best, with a loss of at most `TIMES` the smallest; a grid point counts its spacing."""
     good = (losses <= TIMES * losses.min()).to_numpy()
     positions = np.log10(losses.index.to_numpy())
     return float(np.count_nonzero(good) * (positions[1] - positions[0]))
 
 
-def _best(table: pd.DataFrame) -> float:
+def _best(table: Any) -> float:
     return table.loc[table.loss.idxmin(), "learning_rate"]
 
 

@@ -1,9 +1,11 @@
 """What an experiment shows, and how its paragraph words figures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,16 @@ class Shown:
     paragraph: str
     figures: Any
     charts: dict[str, Any] = field(repr=False)
+
+
+def table(rows: Any, columns: Sequence[str] | None = None) -> Any:
+    """A pandas.DataFrame, whose columns no type checker follows."""
+    return pd.DataFrame(rows, columns=columns)  # pyright: ignore[reportArgumentType]
+
+
+def stacked(tables: Sequence[Any]) -> Any:
+    """Tables one below the other."""
+    return pd.concat(tables, ignore_index=True)
 
 
 def number(value: float) -> str:

@@ -18,10 +18,10 @@ CLASSES = 10
 class Rows(NamedTuple):
     """Rows to train on, and others to measure on: x (rows, 64) float32 in [0, 1], y (rows,) int32."""
 
-    x: np.ndarray
-    y: np.ndarray
-    test_x: np.ndarray
-    test_y: np.ndarray
+    x: Any
+    y: Any
+    test_x: Any
+    test_y: Any
 
 
 def digits(rows: int = 1024, *, test_rows: int = 512, label_noise: float = 0.0, seed: int = 0) -> Rows:
@@ -38,7 +38,7 @@ def classifier(optimizer: Any, *, hidden: int = 32, seed: int = 0) -> Any:
     """A compiled Keras model for digits, with one hidden layer."""
     import keras
 
-    start = keras.initializers.GlorotUniform
+    start: Any = keras.initializers.GlorotUniform
     model = keras.Sequential(
         [
             keras.Input((64,)),
@@ -74,9 +74,9 @@ def cross_entropy(logits: Any, y: Any) -> Any:
 class Fitted(NamedTuple):
     """Losses and accuracies after training, (settings, seeds) each."""
 
-    loss: np.ndarray  # on all rows that were trained on
-    test_loss: np.ndarray
-    test_accuracy: np.ndarray
+    loss: Any  # on all rows that were trained on
+    test_loss: Any
+    test_accuracy: Any
 
 
 def fit(
