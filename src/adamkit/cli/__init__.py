@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from adamkit import __version__
+from adamkit.cli.compare import compare
 from adamkit.cli.explain import explain
 from adamkit.cli.memory import memory
 from adamkit.cli.predict import predict
@@ -34,6 +35,7 @@ app.command()(report)
 app.command()(predict)
 app.command()(trace)
 app.command()(explain)
+app.command()(compare)
 
 
 def _show_version(wanted: bool) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The folder of a training run, a sweep or a range test.")],
+    run: Annotated[Path, typer.Argument(help="The folder of a training run, a sweep, a range test or a comparison.")],
     out: Annotated[Path | None, typer.Option(help="The page's file. Default: report.html in the run's folder.")] = None,
     png: Annotated[bool, typer.Option("--png", help="Also each chart as PNG, in charts/ beside the page.")] = False,
     svg: Annotated[bool, typer.Option("--svg", help="Also each chart as SVG, in charts/ beside the page.")] = False,

@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adamkit.lab.comparing.compare import compare
+    from adamkit.lab.comparing.result import Comparison
     from adamkit.lab.runs.predictions import predict
     from adamkit.lab.sweeping import spaces
     from adamkit.lab.sweeping.sweeper import SweepResult, sweep
@@ -16,13 +18,15 @@ if TYPE_CHECKING:
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 _PLACES = {
+    "Comparison": "comparing.result",
     "SweepResult": "sweeping.sweeper",
     "TrainResult": "training.trainer",
+    "compare": "comparing.compare",
     "predict": "runs.predictions",
     "sweep": "sweeping.sweeper",
     "train": "training.trainer",
 }
-__all__ = ["SweepResult", "TrainResult", "predict", "spaces", "sweep", "train"]
+__all__ = ["Comparison", "SweepResult", "TrainResult", "compare", "predict", "spaces", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ class Hyperparameter:
     """What one hyperparameter is, what it accepts, and how it is spaced by habit.
 
     Args:
-        name: As in `adamkit.keras.Adam`.
+        name: As in `adamkit.keras.Adam`, or in the optimizer of Keras's that has it.
         default: Its value where none is given.
         help: What it does, in a sentence.
         symbol: As in the paper; the empty string where it has none.
@@ -37,7 +37,8 @@ class Hyperparameter:
         maximum: Largest value.
         below: Values are smaller than this.
         is_decay: A β: its log scale is that of 1 - β.
-        of: What has it: `"adam"`, the learning rate's `"schedule"`, or the `"training"`.
+        of: What has it: `"adam"`, the learning rate's `"schedule"`, the `"training"`, or `"other"`, Keras's optimizers
+            that are not Adam. What Adam has and another optimizer too is declared once, as Adam's.
         changes_program: Whether settings that differ in it need compiled programs of their own.
         title: What a chart calls it. Default: its name.
         unit: Of its values; the empty string where it has none.
@@ -53,7 +54,7 @@ class Hyperparameter:
     maximum: float = math.inf
     below: float = math.inf
     is_decay: bool = False
-    of: Literal["adam", "schedule", "training"] = "adam"
+    of: Literal["adam", "schedule", "training", "other"] = "adam"
     changes_program: bool = False
     title: str = ""
     unit: str = ""
@@ -150,6 +151,23 @@ HYPERPARAMETERS = {
         Hyperparameter(
             "adaptivity", True, "The division by the root of the second moment; without it, momentum alone.",
             kind="flag", changes_program=True,
+        ),
+        Hyperparameter(
+            "momentum", 0.0, "Decay of the sum of steps, of SGD and RMSprop.", "μ",
+            scale="log", below=1, is_decay=True, of="other",
+        ),
+        Hyperparameter(
+            "rho", 0.9, "Decay of the mean of the gradients' squares, of RMSprop and Adadelta.", "ρ",
+            scale="log", below=1, is_decay=True, of="other",
+        ),
+        Hyperparameter(
+            "ema_momentum", 0.99, "Decay of the mean of the weights, with use_ema.",
+            scale="log", below=1, is_decay=True, of="other", title="decay of the weights' mean",
+        ),
+        Hyperparameter("nesterov", False, "Nesterov's momentum.", kind="flag", of="other", changes_program=True),
+        Hyperparameter(
+            "centered", False, "RMSprop divides by the variance, not the second moment.",
+            kind="flag", of="other", changes_program=True,
         ),
         Hyperparameter(
             "batch_size", 32, "Rows a step.",

@@ -33,9 +33,10 @@ _BETWEEN_WRITES = 0.5  # seconds
 _SHARE_OF_WRITES = 0.05  # of the time, at most
 
 
-# A field for each, with its default: whoever declares one more has it here too.
+# A field for each that Adam or its training has, with its default: whoever declares one more has it here too.
+_OWN = [known for known in HYPERPARAMETERS.values() if known.of != "other"]
 _Hyperparameters = make_dataclass(
-    "_Hyperparameters", [(known.name, known.type, known.default) for known in HYPERPARAMETERS.values()], frozen=True
+    "_Hyperparameters", [(known.name, known.type, known.default) for known in _OWN], frozen=True
 )
 
 
@@ -89,8 +90,8 @@ class Settings(_Hyperparameters):
         names = () if self.metrics is None else self.metrics
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             raise InputError(f"metrics must be a list of names. Received: metrics={names!r}")
-        for name, known in HYPERPARAMETERS.items():
-            known.check(getattr(self, name))
+        for known in _OWN:
+            known.check(getattr(self, known.name))
         try:
             for name in ("validation_split", "test_split"):
                 rule.check_number(name, getattr(self, name), below=1)
@@ -214,8 +215,9 @@ def prepare(settings: Settings) -> Prepared:
 def again(folder: RunFolder, **changes: Any) -> Settings:
     """The settings of an earlier run, with `changes`; InputError where its record is damaged or of a sweep."""
     record = folder.read_record()
-    if "sweep" in record:
-        raise InputError(f"{folder.path} must be the folder of a training run, and is that of a sweep")
+    for other in ("sweep", "comparison"):
+        if other in record:
+            raise InputError(f"{folder.path} must be the folder of a training run, and is that of a {other}")
     return replace(Settings.of(record), **changes)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import math
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -119,6 +120,7 @@ class Trainer:
         patience: Epochs without a smaller objective after which a run ends; None: never.
         so_far: Of runs that go on, the smallest objective, and the epochs since.
         memory: Bytes that all chunks at work may take together; None: half of what is free.
+        quick: Compile fast rather than well.
     """
 
     model: keras.Model
@@ -134,23 +136,30 @@ class Trainer:
     patience: int | None
     so_far: Mapping[Run, tuple[float, int]]
     memory: int | None
+    quick: bool = False
 
     def __post_init__(self):
-        self._program = Program.of(self.model)
+        self._program = Program.of(self.model, quick=self.quick)
         self._one = jax.device_get(members_of(self.model))  # now: a program that is traced changes the optimizer
         self._rows = len(jax.tree.leaves(self.data)[0])
         self._devices = _workers()
-        self._available = self.memory or int(_free_memory() * _SHARE_OF_MEMORY)
+        self._available = self.memory or int(free_memory() * _SHARE_OF_MEMORY)
         self._streamed = _bytes(self.data) > self._available * _SHARE_FOR_DATA
         self._on_device: dict[Any, Any] = {}
         self._failed = False
         self._one_at_a_time = threading.Lock()
 
-    def chunk_size(self, runs: int) -> int:
+    def chunk_size(self, runs: int, setting: int = 0, most: int | None = None) -> int:
         """How many runs to train at once, so that the caches, the memory and all devices are used well.
 
+        Args:
+            runs: How many there are.
+            setting: One of those whose program this is.
+            most: At most so many; None: as many as is good.
+
         Raises:
-            InputError: The model cannot be trained as a population, or the memory is too small for one run.
+            InputError: The memory is too small for one run.
+            UnmappableError: The model cannot be trained as a population.
         """
         workers = len(self._devices)
         parameters = sum(math.prod(v.shape) * 4 for v in self.model.trainable_variables)
@@ -163,11 +172,11 @@ class Trainer:
         chunks = math.ceil(runs / min(largest, _LARGEST))
         if runs >= workers:
             chunks = math.ceil(chunks / workers) * workers
-        size = math.ceil(runs / chunks)
+        size = min(math.ceil(runs / chunks), most or runs)
         held = _bytes(self.validation) + (0 if self._streamed else _bytes(self.data))
         share = (self._available - held) // min(workers, runs)
         while True:
-            needed = self._bytes_for(size)
+            needed = self._bytes_for(size, setting)
             if needed <= share:
                 return size
             if size == 1:
@@ -176,6 +185,37 @@ class Trainer:
                     f"bytes for each of {min(workers, runs)} at a time"
                 )
             size = max(1, min(size - 1, size * share // needed))
+
+    def seconds_an_epoch(self, size: int) -> float:
+        """What an epoch of one run takes in a population of so many, on one device: the least of three.
+
+        Without compilation once chunks of this size were trained, and without the validation data.
+        """
+        members = jax.device_put(self._members([Run(0, 0)] * size, None), self._devices[0])
+        order = np.arange(self._rows, dtype=np.int32)
+        order = order if self.same_order else np.broadcast_to(order, (size, self._rows))
+        laps = []
+        for _ in range(3):
+            started = time.perf_counter()
+            members, logs = self._epoch(members, order, self._devices[0])
+            jax.block_until_ready(logs)
+            laps.append(time.perf_counter() - started)
+        return min(laps) / size
+
+    def evaluate(self, state: State, data: Data, size: int) -> dict[str, np.ndarray]:
+        """Loss and metrics of some runs at their end on `data`: (runs,) each, in populations of so many."""
+        runs = len(state.trainable[0])
+        found: list[dict[str, np.ndarray]] = []
+        for begin in range(0, runs, size):
+            places = [min(begin + place, runs - 1) for place in range(size)]
+            members = self._members([Run(0, 0)] * size, None)
+            members = members._replace(
+                trainable=[array[places] for array in state.trainable],
+                non_trainable=[array[places] for array in state.non_trainable],
+            )
+            logs = self._program.evaluate(jax.device_put(members, self._devices[0]), data, self.batch_size)
+            found.append({name: np.asarray(values, np.float64) for name, values in jax.device_get(logs).items()})
+        return {name: np.concatenate([part[name] for part in found])[:runs] for name in found[0]}
 
     def train(self, chunks: Iterable[tuple[Chunk, State | None]], size: int) -> Iterator[tuple[Chunk, Any, State]]:
         """Train chunks, several at a time.
@@ -238,7 +278,10 @@ class Trainer:
 
     def _members(self, runs: Sequence[Run], state: State | None) -> Members:
         names = list(self.settings[0])
-        own = {name: in_float32(name, np.array([self.settings[run.setting][name] for run in runs])) for name in names}
+        own = {
+            name: in_float32(name, np.array([self.settings[run.setting][name] for run in runs]), self.model.optimizer)
+            for name in names
+        }
         members = jax.tree.map(lambda value: np.broadcast_to(value, (len(runs), *value.shape[1:])), self._one)
         members = members._replace(hyperparameters=members.hyperparameters | own)
         if state is not None:
@@ -267,8 +310,8 @@ class Trainer:
             data = jax.tree.map(lambda values: np.asarray(values[used]), self.data)  # noqa: B023  used at once
             yield jax.device_put(data, device), places.reshape(part.shape).astype(np.int32)
 
-    def _bytes_for(self, size: int) -> int:
-        runs = [Run(0, 0)] * size
+    def _bytes_for(self, size: int, setting: int) -> int:
+        runs = [Run(setting, 0)] * size
         rows = min(self._rows, self.batch_size * 64) if self._streamed else self._rows
         order = np.arange(rows, dtype=np.int32)
         if not self.same_order:
@@ -280,8 +323,8 @@ class Trainer:
         except Exception as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 return 2 * self._available
-            raise InputError(
-                f"the model cannot be trained as a population{_in_layer(error)}: it takes a training step that JAX can "
+            raise UnmappableError(
+                f"the model cannot be trained as a population{_in_part(error)}: it takes a training step that JAX can "
                 f"map over many weights at once. {reason(error)}. Train its settings one at a time with model.fit"
             ) from error
 
@@ -293,12 +336,20 @@ class Trainer:
             return self._on_device[name, device]
 
 
-def _in_layer(error: BaseException) -> str:
-    """The innermost layer of the user's model that the error comes from."""
+class UnmappableError(InputError):
+    """A training step that JAX cannot map over members: of the model's, of a layer's or of its optimizer's."""
+
+
+def _in_part(error: BaseException) -> str:
+    """The innermost layer of the user's model that the error comes from, or its optimizer."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    layers = [layer for frame in frames if isinstance(layer := frame.f_locals.get("self"), keras.Layer)]
-    layers = [layer for layer in layers if not isinstance(layer, keras.Model)]
-    return f", for its layer {layers[-1].name} ({type(layers[-1]).__name__})" if layers else ""
+    parts = [part for frame in frames if isinstance(part := frame.f_locals.get("self"), (keras.Layer, keras.Optimizer))]
+    parts = [part for part in parts if not isinstance(part, keras.Model)]
+    if not parts:
+        return ""
+    if isinstance(parts[-1], keras.Optimizer):
+        return f", for its optimizer ({type(parts[-1]).__name__})"
+    return f", for its layer {parts[-1].name} ({type(parts[-1]).__name__})"
 
 
 class _Stops:
@@ -385,7 +436,7 @@ def _workers() -> list[Any]:
     return [None] * cores
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Bytes that a program may still take on the machine, or on an accelerator."""
     if jax.default_backend() != "cpu":
         stats = jax.local_devices()[0].memory_stats() or {}

@@ -7,6 +7,7 @@ import math
 import random
 import shutil
 import tempfile
+import threading
 import time
 import warnings
 import weakref
@@ -20,7 +21,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from adamkit.keras import Adam, internals
+from adamkit.keras import internals
 from adamkit.keras.internals import build_for, learning_rate_of, without_scaler, without_tensorflow
 from adamkit.lab import disk, hyperparameters
 from adamkit.lab.disk import HISTORY, PARTS, SUMMARY
@@ -28,7 +29,7 @@ from adamkit.lab.errors import InputError, listed, reason
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer
 from adamkit.lab.sweeping.tables import parts_in_order, ranked, signed, summarize, with_settings
-from adamkit.lab.training.population import flat
+from adamkit.lab.training.population import flat, is_adam
 from adamkit.lab.training.trainer import check_count, check_model, checked_data, ctrl_c_asks, loss_first
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from adamkit.lab.insight.reports.page import Page
     from adamkit.lab.insight.sensitivity import Sensitivity
 
+_MAKING = threading.Lock()  # a model is made again with Python's and NumPy's random states, which all threads share
 _SCHEDULE = hyperparameters.names(of="schedule")
 _PROGRAM = hyperparameters.names(changes_program=True)  # settings are grouped by these
-_SWITCHES = hyperparameters.names(of="adam", changes_program=True)  # of them, what the optimizer is made with
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class SweepResult:
                 f"Received: setting={setting!r}, seed={seed!r}"
             )
         try:
-            model = _remade(self._model, None)
+            model = remade(self._model, None)
         except Exception:  # whatever the user's class raises
             model = self._model
         for group, arrays in zip((model.trainable_variables, model.non_trainable_variables), weights, strict=True):
@@ -200,8 +201,8 @@ def sweep(
     whichever others it is trained beside. The model is left as it is. Needs Keras's JAX backend.
 
     Args:
-        model: Compiled; its loss, metrics and optimizer are used. All of Adam's hyperparameters can be swept where that
-            is an `adamkit.keras.Adam`, the learning rate and its schedule with any of Keras's optimizers.
+        model: Compiled; its loss, metrics and optimizer are used. Swept can be the hyperparameters that the optimizer
+            has, be it `adamkit.keras.Adam` or any of Keras's, and the schedule of its learning rate.
         x: Inputs: an array (rows, …), or a list, tuple or dictionary of them. May be larger than memory
             (`numpy.memmap`, float32): it is then streamed.
         y: Targets, likewise.
@@ -252,7 +253,6 @@ def sweep(
         >>> bool(0.01 < result.best().learning_rate[0] < 1)
         True
     """
-    started = time.perf_counter()
     if keras.backend.backend() != "jax":
         raise InputError(
             f"sweep needs Keras on JAX (environment variable KERAS_BACKEND=jax). Received: Keras on "
@@ -266,25 +266,13 @@ def sweep(
         if value is not None:
             check_count(name, value, least)
     data, validation = checked_data(x, y, validation_data, validation_split)
-    build_for(model, jax.tree.map(lambda rows: rows[:batch_size], data))
-    _check_hyperparameters(model.optimizer, settings[0])
-    names = _columns(model, validation is not None)
-    objective = objective or ("val_loss" if validation is not None else "loss")
-    if objective.removeprefix("-") not in names:
-        raise InputError(f"objective must be one of {listed(names)}, or one with a minus. Received: {objective!r}")
     options = {
         "epochs": epochs, "batch_size": batch_size, "seeds": seeds, "objective": objective, "shuffle": shuffle,
         "seed": seed, "same_start": same_start, "same_order": same_order, "halving": halving, "patience": patience,
     }  # fmt: skip
-    parts = _Parts.open(folder, _fingerprint(model, data, validation, settings, options))
-    runner = _Sweep(model, data, validation, settings, options, memory, parts, on_progress, started)
-    with ctrl_c_asks(runner):
-        runner.run()
-    result = SweepResult(
-        parts.history(settings, names), settings, objective, epochs, time.perf_counter() - started,
-        runner.interrupted, None if folder is None else Path(folder), parts.largest_chunk(), model, parts,
-        frozenset(runner.dropped),
-    )  # fmt: skip
+    study = Study(model, data, validation, settings, options, memory, folder, on_progress)
+    with ctrl_c_asks(study):
+        result = study.run()
     if folder is not None:
         disk.replace(Path(folder) / HISTORY, result.to_parquet)
         disk.replace(Path(folder) / SUMMARY, lambda path: result.summary.to_csv(path, index=False))
@@ -295,22 +283,99 @@ def sweep(
     return result
 
 
-class _Sweep:
-    """A sweep at work: rung after rung of successive halving, group after group of equal programs, chunk by chunk."""
+class Study:
+    """A sweep at work: rung after rung of successive halving, group after group of equal programs, chunk by chunk.
 
-    def __init__(self, model, data, validation, settings, options, memory, parts, on_progress, started):
+    Args:
+        model: Compiled; it is left as it is.
+        data: (x, y, sample weights), checked.
+        validation: Likewise, or None.
+        settings: Checked.
+        options: By name, those of `sweep`, and `first_seed`, the place of the first of the seeds (0 where left out).
+        memory: As in `sweep`; so are the next two.
+        folder: …
+        on_progress: …
+        size: Runs in a chunk; None: as many as train well together.
+        most: At most so many.
+        quick: Compile fast rather than well: for short runs.
+
+    Attributes:
+        interrupted: Set by whoever wants it to end, also from another thread.
+        size: Runs in a chunk, once it is known.
+    """
+
+    def __init__(
+        self,
+        model,
+        data,
+        validation,
+        settings,
+        options,
+        memory,
+        folder,
+        on_progress,
+        *,
+        size=None,
+        most=None,
+        quick=False,
+    ):
+        self.started = time.perf_counter()
+        build_for(model, jax.tree.map(lambda rows: rows[: options["batch_size"]], data))
+        _check_hyperparameters(model.optimizer, settings[0])
+        self.names = _columns(model, validation is not None)
+        objective = options["objective"] or ("val_loss" if validation is not None else "loss")
+        if objective.removeprefix("-") not in self.names:
+            accepted = f"objective must be one of {listed(self.names)}, or one with a minus"
+            raise InputError(f"{accepted}. Received: {objective!r}")
+        options = options | {"objective": objective}
         self.model, self.data, self.validation = model, data, validation
         self.settings, self.options, self.memory = settings, options, memory
-        self.parts, self.on_progress, self.started = parts, on_progress, started
+        self.folder = None if folder is None else Path(folder)
+        self.parts = _Parts.open(folder, _fingerprint(model, data, validation, settings, options))
+        self.on_progress, self.size, self.most, self.quick = on_progress, size, most, quick
         self._starts: dict[int, tuple] = {}
         self._so_far: dict[Run, tuple[float, int]] = {}  # each run's smallest objective, and the epochs since
         self.dropped: set[int] = set()
         self.interrupted = False
 
-    def run(self) -> None:
+    def run(self) -> SweepResult:
+        """Train what is not trained yet."""
+        self._run()
+        return SweepResult(
+            self.parts.history(self.settings, self.names), self.settings, self.options["objective"],
+            self.options["epochs"], time.perf_counter() - self.started, self.interrupted, self.folder,
+            self.parts.largest_chunk(), self.model, self.parts, frozenset(self.dropped),
+        )  # fmt: skip
+
+    def at_the_end(self, data: Any) -> pd.DataFrame:
+        """Loss and metrics on other data of each finished run at its end: one row a run, with `setting` and `seed`.
+
+        With `use_ema` it is the averaged weights that are measured, as `fit` leaves them.
+        """
+        runs = self.parts.runs()
+        trainer = self._trainer(self.settings[0])
+        size = self.size or len(runs)
+        found = trainer.evaluate(self.parts.states(runs), data, size)
+        table = {"setting": [run.setting for run in runs], "seed": [run.seed for run in runs]}
+        return pd.DataFrame(table | {name: found[name] for name in loss_first(found)})
+
+    def at_the_start(self, data: Any) -> dict[str, float]:
+        """Loss and metrics on data of the model as it was given."""
+        start = self._start(Run(0, 0))
+        state = State(*([array[None] for array in group] for group in start), optimizer=[])
+        found = self._trainer(self.settings[0]).evaluate(state, data, self.size or 1)
+        return {name: float(found[name][0]) for name in loss_first(found)}
+
+    def seconds_an_epoch(self) -> float:
+        """What an epoch of one run takes among as many as a chunk has, without compilation."""
+        setting = self.settings[0]
+        with _optimizer(self.model, setting):
+            return self._trainer(setting).seconds_an_epoch(self.size or 1)
+
+    def _run(self) -> None:
         alive = list(range(len(self.settings)))
         done = 0
-        rungs = self._rungs()
+        rungs = rungs_of(self.options["epochs"], self.options["halving"], len(self.settings))
         for rung, epochs in enumerate(rungs):
             for key, group in self._groups(alive).items():
                 self._train_group(f"{rung}-{key}", key, group, done, epochs, keep_all=epochs < rungs[-1])
@@ -323,14 +388,6 @@ class _Sweep:
                 survivors = self._survivors(alive, history)
                 self.dropped |= set(alive) - set(survivors)
                 alive, self._so_far = survivors, self._waited(history)
-
-    def _rungs(self) -> list[int]:
-        """The epochs after which the worse settings are dropped, and the last one."""
-        epochs, factor = self.options["epochs"], self.options["halving"]
-        if factor is None:
-            return [epochs]
-        most = math.floor(math.log(len(self.settings), factor) + 1e-9)
-        return sorted({epochs // factor**k for k in range(most + 1) if epochs // factor**k >= 1})
 
     def _survivors(self, alive: list[int], history: pd.DataFrame) -> list[int]:
         """The best settings so far, in their order; the mean over seeds counts."""
@@ -356,7 +413,7 @@ class _Sweep:
         """Settings by what their program depends on."""
         groups: dict[tuple, list[int]] = {}
         for setting in alive:
-            groups.setdefault(tuple(self.settings[setting].get(name) for name in _PROGRAM), []).append(setting)
+            groups.setdefault(_program_of(self.model.optimizer, self.settings[setting]), []).append(setting)
         order = sorted(groups, key=str)
         return {str(place): groups[key] for place, key in enumerate(order)}
 
@@ -364,12 +421,14 @@ class _Sweep:
         setting = self.settings[group[0]]
         with _optimizer(self.model, setting):
             trainer = self._trainer(setting)
-            of_seeds = [[Run(i, seed) for i in group] for seed in range(self.options["seeds"])]
+            first = self.options.get("first_seed", 0)
+            of_seeds = [[Run(i, seed) for i in group] for seed in range(first, first + self.options["seeds"])]
             runs = [[run for run in of_seed if not self._has_ended(run)] for of_seed in of_seeds]
             size = self.parts.chunk_size(key)  # all rungs have one program
             if size is None:
-                size = trainer.chunk_size(len(group))
+                size = self.size or trainer.chunk_size(len(group), group[0], self.most)
                 self.parts.keep_chunk_size(key, size)
+            self.size = size
             chunks = [
                 Chunk(f"{name}-{seed}-{begin // size:05d}", tuple(of_seed[begin : begin + size]), done, epochs)
                 for seed, of_seed in enumerate(runs)
@@ -387,7 +446,7 @@ class _Sweep:
         return Trainer(
             self.model, self.data, self.validation, batch_size, self._hyperparameters(batch_size), self._start,
             self._order, options["same_order"] or not options["shuffle"], lambda: self.interrupted,
-            signed(options["objective"]), options["patience"], self._so_far, self.memory,
+            signed(options["objective"]), options["patience"], self._so_far, self.memory, self.quick,
         )  # fmt: skip
 
     def _hyperparameters(self, batch_size: int) -> list[dict[str, float]]:
@@ -408,7 +467,7 @@ class _Sweep:
             made = self.model
         else:
             try:
-                made = _remade(self.model, self.options["seed"] + number)
+                made = remade(self.model, self.options["seed"] + number)
             except Exception as error:
                 raise InputError(
                     "several starts need a model that can be made again from its configuration: "
@@ -437,6 +496,14 @@ class _Sweep:
             total = len(self.settings) * self.options["seeds"]
             done = len(ends[["setting", "seed"]].drop_duplicates())
             self.on_progress(Progress(done, total, time.perf_counter() - self.started, summary))
+
+
+def rungs_of(epochs: int, halving: int | None, settings: int) -> list[int]:
+    """The epochs after which the worse settings are dropped, and the last one."""
+    if halving is None:
+        return [epochs]
+    most = math.floor(math.log(settings, halving) + 1e-9)
+    return sorted({epochs // halving**k for k in range(most + 1) if epochs // halving**k >= 1})
 
 
 def _finished(state: State, optimizer: Any) -> State:
@@ -514,6 +581,10 @@ class _Parts:
             found |= {run: state.take([self._places[run][1]]) for run in runs if self._places[run][0] == name}
         return State.joined(found[run] for run in runs)
 
+    def runs(self) -> list[Run]:
+        """All that are finished."""
+        return sorted(self._places, key=lambda run: (run.setting, run.seed))
+
     def weights(self, run: Run) -> tuple | None:
         if run not in self._places:
             return None
@@ -542,12 +613,14 @@ class _Parts:
 def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
     """InputError unless the model's optimizer has what is to be swept."""
     optimizer = without_scaler(optimizer)
-    own = [name for name in setting if name not in (*_SCHEDULE, "batch_size")]
-    if own and not isinstance(optimizer, Adam):
-        raise InputError(
-            f"{own[0]} can be swept in a model that is compiled with adamkit.keras.Adam. Received: a model with "
-            f"{type(optimizer).__module__}.{type(optimizer).__name__}"
-        )
+    config = optimizer.get_config()
+    for name in setting:
+        if name not in (*_SCHEDULE, "batch_size") and name not in config:
+            own = [known for known in hyperparameters.HYPERPARAMETERS if known in config]
+            raise InputError(
+                f"{name} can be swept in a model whose optimizer has it. Received: a model with "
+                f"{type(optimizer).__module__}.{type(optimizer).__name__}, which has {listed(own)}"
+            )
     if setting.keys() & set(_SCHEDULE) and not isinstance(learning_rate_of(optimizer), keras.Variable):
         raise InputError(
             "learning_rate, warmup_steps and cosine_alpha can be swept where the optimizer's learning rate is a number."
@@ -561,15 +634,31 @@ def _columns(model: keras.Model, validated: bool) -> list[str]:
     return names + [f"val_{name}" for name in names if validated]
 
 
+def _program_of(optimizer: Any, setting: spaces.Setting) -> tuple:
+    """Settings for which this is the same need the same program: flags, the batch size, and what is 0.
+
+    Keras's optimizers have other code for a momentum of 0; Adam's rule is the same for all its numbers.
+    """
+    flags = tuple(setting.get(name) for name in _PROGRAM)
+    if is_adam(optimizer):
+        return flags
+    return (*flags, *(value == 0 for name, value in setting.items() if name not in (*_PROGRAM, *_SCHEDULE)))
+
+
 @contextlib.contextmanager
 def _optimizer(model: keras.Model, setting: spaces.Setting) -> Iterator[None]:
-    """The model with its optimizer, or one whose switches are on or off as the setting has them."""
+    """The model with its optimizer, or with one that has the variables that settings with this one's program need."""
     own = model.optimizer
-    switches = {name: setting[name] for name in _SWITCHES if name in setting}
-    if all(value == getattr(without_scaler(own), name) for name, value in switches.items()):
+    needed = {}
+    for name, value in setting.items():
+        now = getattr(without_scaler(own), name, None)
+        is_flag, is_number = isinstance(value, bool), not is_adam(own) and name not in (*_PROGRAM, *_SCHEDULE)
+        if (is_flag and value != now) or (is_number and now is not None and (value == 0) != (now == 0)):
+            needed[name] = value
+    if not needed:
         yield
         return
-    model.optimizer = _optimizer_for(own, switches)
+    model.optimizer = _optimizer_for(own, needed)
     model.optimizer.build(model.trainable_variables)
     try:
         yield
@@ -585,20 +674,21 @@ def _optimizer_for(optimizer: Any, setting: spaces.Setting) -> Any:
     return type(optimizer).from_config(config | {name: value for name, value in setting.items() if name in config})
 
 
-def _remade(model: keras.Model, seed: int | None) -> keras.Model:
+def remade(model: keras.Model, seed: int | None) -> keras.Model:
     """The model made again from its configuration: with a seed, initial weights that this draws."""
-    states = random.getstate(), np.random.get_state()
-    try:
-        if seed is not None:
-            random.seed(seed)  # Keras draws its seeds from here
-            np.random.seed(seed)
-        with without_tensorflow():
-            made = type(model).from_config(model.get_config())
-            if not made.built:
-                made.build_from_config(model.get_build_config())
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+    with _MAKING:
+        states = random.getstate(), np.random.get_state()
+        try:
+            if seed is not None:
+                random.seed(seed)  # Keras draws its seeds from here
+                np.random.seed(seed)
+            with without_tensorflow():
+                made = type(model).from_config(model.get_config())
+                if not made.built:
+                    made.build_from_config(model.get_build_config())
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
     shapes, own = ([tuple(v.shape) for v in one.trainable_variables] for one in (made, model))
     if shapes != own:
         raise ValueError(f"made again it has weights of the shapes {listed(shapes)}, and has {listed(own)}")

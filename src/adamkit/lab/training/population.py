@@ -23,6 +23,8 @@ from adamkit import rule
 from adamkit.keras import Adam
 from adamkit.keras.internals import compiled_parts, learning_rate_of, step_count_of, without_scaler
 from adamkit.lab import hyperparameters
+from adamkit.lab.errors import InputError
+from adamkit.lab.training.numbers import Number
 from adamkit.lab.training.windows import as_matrix_products, operations
 
 Data = tuple[Any, Any, Any]  # x, y, sample weights: arrays (rows, …) or nested structures of them; None where absent
@@ -33,6 +35,7 @@ _ATTRIBUTES = hyperparameters.names(of="adam", changes_program=False)  # Adam ke
 # which is at least a quarter of a second; a core does 10¹⁰ operations a second.
 _SMALL = 2e8
 _SCHEDULE = (*hyperparameters.names(of="schedule"), "total_steps")
+_TRACING = threading.Lock()  # a step is traced with parts of Keras and of its optimizer replaced: one at a time
 
 # From here on XLA's own convolution, which needs a call for each step, beats the matrix products of a loop: it needs
 # about two thirds of the processor's time, and the call is a small part of it (measured on two cores at 30 to 400
@@ -47,7 +50,7 @@ class Members(NamedTuple):
     trainable: list[jax.Array]
     non_trainable: list[jax.Array]
     optimizer: list[jax.Array]  # step count, learning rate, moments
-    hyperparameters: dict[str, Any]  # Adam's, and those of a learning-rate schedule; each (n,) float32
+    hyperparameters: dict[str, Any]  # the optimizer's, and those of a learning-rate schedule; each (n,) float32
 
 
 def members_of(model: keras.Model, n: int = 1) -> Members:
@@ -56,15 +59,19 @@ def members_of(model: keras.Model, n: int = 1) -> Members:
         [v.value for v in model.trainable_variables],
         [v.value for v in model.non_trainable_variables],
         [v.value for v in model.optimizer.variables],
-        jax.tree.map(np.float32, _hyperparameters(_adam(model.optimizer))),
+        jax.tree.map(np.float32, _hyperparameters(model.optimizer)),
     )
     # Through NumPy: on the host a copy is cheaper than the compilation of small programs.
     repeated = jax.tree.map(lambda value: np.broadcast_to(value, (n, *np.shape(value))), jax.device_get(members))
     return jax.device_put(repeated)
 
 
-def in_float32(name: str, values: np.ndarray) -> Any:
-    """(n,) numbers of one hyperparameter as `Members.hyperparameters` has them: a β in its three forms."""
+def in_float32(name: str, values: np.ndarray, optimizer: Any) -> Any:
+    """(n,) numbers of one hyperparameter as `Members.hyperparameters` has them: a β of Adam's in its three forms."""
+    if name in _SCHEDULE:
+        return np.asarray(values, np.float32)
+    if not is_adam(optimizer):
+        return Number.of(name, values)
     if not name.startswith("beta"):
         return np.asarray(values, np.float32)
     decays = zip(*(rule.Decay.of(float(value)) for value in values), strict=True)
@@ -97,27 +104,35 @@ def write_back(members: Members, index: int, model: keras.Model) -> None:
 
 
 class Program:
-    """The compiled functions of one compiled model. They depend on its structure, loss and metrics, not its weights."""
+    """The compiled functions of one compiled model. They depend on its structure, loss and metrics, not its weights.
 
-    def __init__(self, model: keras.Model):
+    Args:
+        model: Compiled and built.
+        quick: Compile fast rather than well: for short runs, most of whose time would be compilation.
+    """
+
+    def __init__(self, model: keras.Model, *, quick: bool = False):
         self._model = model
         self._key = _structure(model)
         model.reset_metrics()
         self._metrics_at_start = [np.asarray(v.value) for v in model.metrics_variables]
         # The last, smaller batch is a program of its own: it runs once an epoch, so it is compiled fast.
-        self._train_full = jax.jit(self._train_batches, donate_argnames="state")
-        self._train_last = jax.jit(self._train_batches, donate_argnames="state", compiler_options=_fast_compilation())
-        self._test = jax.jit(self._test_epoch, static_argnames="batch_size", compiler_options=_fast_compilation())
+        self._quick = quick
+        once = _fast_compilation(0 if quick else 1)
+        full = _fast_compilation(1) if quick else None
+        self._train_full = jax.jit(self._train_batches, donate_argnames="state", compiler_options=full)
+        self._train_last = jax.jit(self._train_batches, donate_argnames="state", compiler_options=once)
+        self._test = jax.jit(self._test_epoch, static_argnames="batch_size", compiler_options=once)
         self._compiling = threading.Lock()
         self._compiled: set[Any] = set()
         self._ready: dict[Any, Callable] = {}  # programs compiled by `prepare`
 
     @classmethod
-    def of(cls, model: keras.Model) -> "Program":
+    def of(cls, model: keras.Model, *, quick: bool = False) -> "Program":
         """The model's program; kept with the model, so that further runs compile nothing."""
         program = getattr(model, "_adamkit_program", None)
-        if program is None or program._key != _structure(model):
-            program = model._adamkit_program = cls(model)
+        if program is None or program._key != _structure(model) or program._quick != quick:
+            program = model._adamkit_program = cls(model, quick=quick)
         return program
 
     def prepare(
@@ -144,13 +159,15 @@ class Program:
             calls["full"] = (state, members.hyperparameters, data, batches)
         if full < rows:
             calls["last"] = (state, members.hyperparameters, data, order[None, ..., full:])
-        lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
+        with _TRACING:
+            lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
         is_small = _operations(next(iter(lowered.values()))) * (full // batch_size) < _SMALL
         fast = _fast_compilation()
         options = {"full": fast if is_small else {}, "last": fast}
         if validation is not None:
             key = _key("test", (members, validation), batch_size)
-            lowered[key] = self._test.lower(members, validation, batch_size=batch_size)
+            with _TRACING:
+                lowered[key] = self._test.lower(members, validation, batch_size=batch_size)
         with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles without Python's lock
             compiled = {
                 key: threads.submit(one.compile, compiler_options=options.get(key[0])) for key, one in lowered.items()
@@ -189,7 +206,8 @@ class Program:
         """Bytes that an epoch needs on the device beside the data, as XLA plans it; this compiles the program."""
         batches = order[None] if order.shape[-1] < batch_size else _batches(order, batch_size)
         batches = next(self._calls(batches, len(members.optimizer[0])))
-        lowered = self._train_full.lower(self._state(members), members.hyperparameters, data, batches)
+        with _TRACING:
+            lowered = self._train_full.lower(self._state(members), members.hyperparameters, data, batches)
         plan: Any = lowered.compile().memory_analysis()
         state = sum(array.nbytes for array in jax.tree.leaves(members))
         return state + plan.temp_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
@@ -220,7 +238,7 @@ class Program:
         rows = _PASSES * batch_size
         return jax.default_backend() == "cpu" and operations(self._model) * rows > _OPERATIONS_OF_A_STEP
 
-    def _call(self, name: str, function: Callable, *args: Any, **static: Any) -> Any:
+    def _call(self, name: str, function: Any, *args: Any, **static: Any) -> Any:
         """Call a compiled function; several threads may do so, and only the first of them compiles it."""
         key = _key(name, args, *static.values())
         if key in self._ready:
@@ -228,12 +246,15 @@ class Program:
         if key in self._compiled:
             return function(*args, **static)
         with self._compiling:
-            result = function(*args, **static)
-            self._compiled.add(key)
-            return result
+            if key not in self._compiled:
+                with _TRACING:
+                    lowered = function.lower(*args, **static)
+                lowered.compile()  # kept by JAX, as what was traced is; other programs are traced meanwhile
+                self._compiled.add(key)
+        return function(*args, **static)
 
     def _train_batches(self, state: tuple, hyperparameters: dict, data: Data, batches: jax.Array) -> tuple[tuple, Logs]:
-        adam = _adam(self._model.optimizer)
+        optimizer = without_scaler(self._model.optimizer)
         # One member alone is not mapped, nor is its axis in the loop: XLA is faster at products of matrices than of
         # stacks of one, and copies what changes its shape in a loop.
         alone = len(state[2][0]) == 1
@@ -254,8 +275,11 @@ class Program:
                 now = scheduled(state[2][step_count].astype("float32"), hyperparameters)
                 state[2][rate] = now.astype(state[2][rate].dtype)
             own = {name: value for name, value in hyperparameters.items() if name not in _SCHEDULE}
-            with _given(adam, own), as_matrix_products(in_loop=not alone or len(batches) > 1):
+            with _given(optimizer, own), as_matrix_products(in_loop=not alone or len(batches) > 1):
                 logs, state = self._model.train_step(state, batch)
+            for number in own.values():
+                if isinstance(number, Number) and not number.used:
+                    raise InputError(f"{number.name} changes nothing in a step of {type(optimizer).__name__}")
             return tuple(map(list, state)), self._own_logs(logs)
 
         state, logs = _scan(step, state, batches)
@@ -337,7 +361,13 @@ def _key(name: str, args: Any, *static: Any) -> tuple:
     """Differs where a compiled function does not fit: by shapes, dtypes and the device."""
     leaves = jax.tree.leaves(args)
     devices = next((leaf.devices() for leaf in leaves if isinstance(leaf, jax.Array)), None)
-    return (name, frozenset(devices or ()), *((leaf.shape, leaf.dtype) for leaf in leaves), *static)
+    return (
+        name,
+        frozenset(devices or ()),
+        jax.tree.structure(args),
+        *((leaf.shape, leaf.dtype) for leaf in leaves),
+        *static,
+    )
 
 
 def _operations(lowered: Any) -> float:
@@ -347,11 +377,14 @@ def _operations(lowered: Any) -> float:
 
 
 @functools.cache
-def _fast_compilation() -> dict[str, Any]:
-    """Options that halve the time to compile on the CPU, for programs whose own time does not count."""
+def _fast_compilation(level: int = 1) -> dict[str, Any]:
+    """Options that halve the time to compile on the CPU, for programs whose own time does not count.
+
+    Level 0 takes a fifth of the time, and its programs four times as long; level 1 half, and its programs half again.
+    """
     if jax.default_backend() != "cpu":
         return {}
-    options = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
+    options = {"xla_backend_optimization_level": level, "xla_cpu_use_fusion_emitters": False}
     try:
         jax.jit(lambda: 0, compiler_options=options)()
     except jax.errors.JaxRuntimeError:  # another release of XLA, without one of them
@@ -377,10 +410,9 @@ def _structure(model: keras.Model) -> tuple:
     )
 
 
-def _adam(optimizer: Any) -> Adam | None:
-    """The optimizer whose hyperparameters can differ from member to member: Adam, also inside a loss scaler."""
-    optimizer = without_scaler(optimizer)
-    return optimizer if isinstance(optimizer, Adam) else None
+def is_adam(optimizer: Any) -> bool:
+    """Whether it is adamkit's, also inside a loss scaler: its numbers are traced in the forms that its rule takes."""
+    return isinstance(without_scaler(optimizer), Adam)
 
 
 def _places(optimizer: Any) -> tuple[int, int]:
@@ -389,23 +421,24 @@ def _places(optimizer: Any) -> tuple[int, int]:
     return variables.index(id(step_count_of(optimizer))), variables.index(id(learning_rate_of(optimizer)))
 
 
-def _hyperparameters(adam: Adam | None) -> dict[str, Any]:
+def _hyperparameters(optimizer: Any) -> dict[str, Any]:
+    """Those of Adam, so that whichever of them differ, the program is one; of another, the caller says which differ."""
     values: dict[str, Any] = {}
-    for name in _ATTRIBUTES if adam is not None else ():
-        value = getattr(adam, name)
+    for name in _ATTRIBUTES if is_adam(optimizer) else ():
+        value = getattr(without_scaler(optimizer), name)
         if value is not None:
             values[name] = rule.Decay.of(value) if name.startswith("beta") else value
     return values
 
 
 @contextlib.contextmanager
-def _given(adam: Adam | None, hyperparameters: dict[str, Any]) -> Iterator[None]:
-    """Adam with traced numbers for its hyperparameters, while its step is traced."""
-    own = {name: getattr(adam, name) for name in hyperparameters}
+def _given(optimizer: Any, hyperparameters: dict[str, Any]) -> Iterator[None]:
+    """The optimizer with traced numbers for its hyperparameters, while its step is traced."""
+    own = {name: getattr(optimizer, name) for name in hyperparameters}
     try:
         for name, value in hyperparameters.items():
-            object.__setattr__(adam, name, value)  # not through Keras, which would track the tracers
+            object.__setattr__(optimizer, name, value)  # not through Keras, which would track the tracers
         yield
     finally:
         for name, value in own.items():
-            object.__setattr__(adam, name, value)
+            object.__setattr__(optimizer, name, value)

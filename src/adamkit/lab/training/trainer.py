@@ -159,12 +159,15 @@ def checked_data(
         data = (data[0], data[1], _weights_of(data[1], class_weight))
     data = _weight_each_output(data)
     if validation_data is not None:
-        if len(validation_data) not in (2, 3):
-            raise ValueError(
-                f"validation_data must be (x, y) or (x, y, sample_weight). Received: {len(validation_data)}"
-            )
-        return data, _weight_each_output(_arrays("validation_data", (*validation_data, None)[:3]))
-    return _split(data, validation_split) if validation_split else (data, None)
+        return data, part_of("validation_data", validation_data)
+    return split_off(data, validation_split) if validation_split else (data, None)
+
+
+def part_of(name: str, data: tuple) -> Any:
+    """`(x, y)` or `(x, y, sample_weight)` as checked arrays (x, y, sample weights)."""
+    if len(data) not in (2, 3):
+        raise ValueError(f"{name} must be (x, y) or (x, y, sample_weight). Received: {len(data)}")
+    return _weight_each_output(_arrays(name, (*data, None)[:3]))
 
 
 def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> None:
@@ -277,19 +280,25 @@ def _arrays(name: str, data: Any) -> Any:
     return data
 
 
-def _split(data: Any, share: float) -> tuple[Any, Any]:
+def split_off(data: Any, share: float, name: str = "validation_split") -> tuple[Any, Any]:
     """The first rows and the last ones; the numbers as in Keras."""
-    rows = len(next(values for values in keras.tree.flatten(data) if values is not None))
+    rows = rows_of(data)
     first = int(rows * (1.0 - share))
     if first == 0 or first == rows:
         raise ValueError(
-            f"validation_split={share!r} leaves {first} of {rows} rows to train on and {rows - first} to validate on"
+            f"{name}={share!r} leaves {first} of {rows} rows to train on and {rows - first} to "
+            f"{'report' if name == 'test_split' else 'validate'} on"
         )
     take = keras.tree.map_structure
     return (
         take(lambda values: None if values is None else values[:first], data),
         take(lambda values: None if values is None else values[first:], data),
     )
+
+
+def rows_of(data: Any) -> int:
+    """How many rows there are in arrays of equal length."""
+    return len(next(values for values in keras.tree.flatten(data) if values is not None))
 
 
 def _weights_of(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adamkit.lab.runs.folder import RunFolder
 
 # What a run.json has and no other kind's: the file here. A training run has none of them.
-KINDS = {"sweep": "sweep_folder", "range": "learning_rate_range"}
+KINDS = {"sweep": "sweep_folder", "range": "learning_rate_range", "comparison": "comparison"}
 _OF_EVERY_RUN = {"settings", "data", "model", "versions"}
 
 

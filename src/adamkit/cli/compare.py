@@ -1,0 +1,157 @@
+"""`adamkit compare`: optimizers side by side, each tuned alike."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adamkit.cli import hyperparameters, options
+from adamkit.cli.options import DATA, OUTPUT, TRAINING
+
+if TYPE_CHECKING:
+    from adamkit.lab.runs.comparisons import Plan
+
+_COMPARISON = "Comparison"
+_NO_OPTIONS = ("resume", "out", "report", "json")  # of the comparison itself
+_OF_PLAN = ("budget", "seeds", "objective", "goal", "check", "train_size", "label_noise")
+
+
+@hyperparameters.with_values(before="shuffle", of=("training",))
+def compare(
+    context: typer.Context,
+    optimizers: Annotated[
+        str,
+        typer.Option(
+            help="Names with commas: adam, adamw, amsgrad, nadam, adamax, rmsprop, adagrad, adadelta, sgd, momentum, "
+            "nesterov, lion, or a class of keras.optimizers. Behind each may stand +cosine, +ema, +weight-decay.",
+            rich_help_panel=_COMPARISON,
+        ),
+    ] = "adam,adamw,amsgrad,nadam,rmsprop,adagrad,sgd,momentum,lion",
+    budget: Annotated[
+        int,
+        typer.Option(metavar="N", help="Settings of each optimizer; best a power of 2.", rich_help_panel=_COMPARISON),
+    ] = 32,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", help="Runs of each of the best settings.", rich_help_panel=_COMPARISON)
+    ] = 5,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="What settings are chosen by: a column of the validation part that is to be small, or, with a minus, "
+            "large: -val_accuracy. Default: val_loss.",
+            rich_help_panel=_COMPARISON,
+        ),
+    ] = None,
+    goal: Annotated[
+        float | None,
+        typer.Option(
+            help="Count epochs and seconds to this value of the objective. Default: what half of the optimizers reach.",
+            rich_help_panel=_COMPARISON,
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Look whether an optimizer loses to one that it contains, and so was tuned too little.",
+            rich_help_panel=_COMPARISON,
+        ),
+    ] = False,
+    data: options.Data = "random",
+    target: options.Target = None,
+    validation_split: Annotated[
+        float, typer.Option(help="The share of the rows that settings are chosen on.", rich_help_panel=DATA)
+    ] = 0.2,
+    test_split: Annotated[
+        float, typer.Option(help="The share of the rows that results are reported on.", rich_help_panel=DATA)
+    ] = 0.2,
+    split: options.Split = "random",
+    train_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Train on N rows only.", rich_help_panel=DATA)
+    ] = None,
+    label_noise: Annotated[
+        float, typer.Option(help="Give this share of the rows to train on a wrong label.", rich_help_panel=DATA)
+    ] = 0.0,
+    model: options.Model = "mlp",
+    loss: options.Loss = None,
+    metrics: options.Metrics = None,
+    epochs: options.Epochs = 10,
+    shuffle: options.Shuffle = True,
+    seed: Annotated[
+        int, typer.Option(help="Of the weights, the order, the settings and the random data.", rich_help_panel=TRAINING)
+    ] = 0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the comparison in this folder; nothing is run twice.", rich_help_panel=OUTPUT),
+    ] = None,
+    out: options.Out = None,
+    report: options.Report = True,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one line of JSON an optimizer at the end, and one of the verdict; all else goes to standard "
+            "error.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    **hyperparameters: Any,
+) -> None:
+    """Compare optimizers, each tuned alike: the same budget of settings, starts, order of the data and epochs.
+
+    Settings are chosen on a validation part, results reported on a test part that chose nothing. The verdict is in
+    sentences. The folder holds every run after each epoch, and what is needed to go on after Ctrl-C (exit code 130).
+    """
+    from adamkit.lab.errors import InputError
+
+    given = options.given(context, *_NO_OPTIONS)
+    options.use_backend("jax")
+    from adamkit.lab.insight.reports import made
+    from adamkit.lab.runs import comparisons
+    from adamkit.lab.runs.folder import RunFolder
+
+    try:
+        if resume is None:
+            plan, command = _plan(given), made.command("compare", given)
+            folder = RunFolder.create(out, "compare")
+        elif given or out is not None:
+            name = "out" if out is not None else next(iter(given))
+            raise InputError(
+                f"--resume must be given without --{name.replace('_', '-')}: it goes on with what was begun"
+            )
+        else:
+            folder = RunFolder.open(resume)
+            plan, command = comparisons.again(folder), folder.read_record().get("command")
+
+        from adamkit.cli.compare_display import CompareDisplay
+
+        display = CompareDisplay(plan, folder, as_json=json)
+        with contextlib.nullcontext() if resume is not None else folder, display:  # what was begun stays
+            result = comparisons.execute(plan, folder, display.show, display.start, command=command)
+    except InputError as error:
+        raise InputError(options.as_typed(str(error), given)) from error
+    display.finish(result)
+    if report and len(result.summary):
+        display.report(folder)
+    display.finish_json(result)
+    if result.described["interrupted"]:
+        raise typer.Exit(130)
+
+
+def _plan(given: dict[str, Any]) -> "Plan":
+    from adamkit.lab import runs
+    from adamkit.lab.comparing.optimizers import checked
+    from adamkit.lab.runs import comparisons
+
+    given = {
+        "epochs": comparisons.EPOCHS,
+        "validation_split": comparisons.SPLIT,
+        "test_split": comparisons.SPLIT,
+    } | given
+    of_plan = {name: given.pop(name) for name in _OF_PLAN if name in given}
+    if "optimizers" in given:
+        names = [name.strip() for name in given.pop("optimizers").split(",") if name.strip()]
+        checked(names)  # before there is a folder
+        of_plan["optimizers"] = names
+    return comparisons.Plan(runs.Settings(**given), **of_plan)

@@ -1,0 +1,108 @@
+"""The figures of a comparison against brute force over all subsets."""
+
+import doctest
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adamkit.lab.comparing import search, statistics
+from adamkit.lab.comparing.statistics import (
+    at_training_loss,
+    band,
+    budgets,
+    chance_of_winning,
+    chances_of_being_best,
+    expected_best,
+    first_epoch_at,
+    resampled_best,
+    resampled_means,
+)
+
+values = st.lists(st.floats(-10, 10), min_size=1, max_size=7)
+
+
+@given(values, st.data())
+def test_the_expected_best_is_the_mean_over_all_subsets(reached, data):
+    k = data.draw(st.integers(1, len(reached)))
+    by_hand = np.mean([reached[min(subset)] for subset in itertools.combinations(range(len(reached)), k)])
+    np.testing.assert_allclose(expected_best(np.array(reached), [k]), [by_hand], rtol=1e-9, atol=1e-9)
+
+
+@given(values, values, st.data())
+def test_the_chance_of_winning_is_the_share_of_all_pairs_of_subsets(ours, theirs, data):
+    k = data.draw(st.integers(1, min(len(ours), len(theirs))))
+
+    def best(reached):
+        return [reached[min(subset)] for subset in itertools.combinations(range(len(reached)), k)]
+
+    pairs = list(itertools.product(best(ours), best(theirs)))
+    by_hand = np.mean([(a < b) + 0.5 * (a == b) for a, b in pairs])
+    a, b = np.array(ours)[:, None], np.array(theirs)[:, None]
+    np.testing.assert_allclose(chance_of_winning(a, b, k), by_hand, rtol=1e-9)
+    np.testing.assert_allclose(chance_of_winning(b, a, k), 1 - by_hand, atol=1e-9)
+
+
+def test_runs_of_one_seed_are_compared_with_each_other():
+    ours, theirs = np.array([[1.0, 5.0]]), np.array([[2.0, 6.0]])
+    assert chance_of_winning(ours, theirs, 1) == 1.0  # though 5 > 2
+
+
+@given(st.integers(1, 60), st.data())
+def test_one_setting_is_the_best(n, data):
+    k = data.draw(st.integers(1, n))
+    chances = chances_of_being_best(n, k)
+    np.testing.assert_allclose(chances.sum(), 1)
+    assert (np.diff(chances) <= 1e-12).all()
+    assert budgets(n)[0] == 1
+    assert budgets(n)[-1] == n
+
+
+@settings(deadline=None)
+@given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 2**31))
+def test_resamples_lie_within_what_was_reached_and_are_it_without_luck(n, seeds, seed):
+    generator = np.random.default_rng(seed)
+    reached = generator.random((n, seeds))
+    found = resampled_best(reached, reached, min(2, n), [1, n], 50, seed)
+    assert (found >= reached.min() - 1e-12).all()
+    assert (found <= reached.max() + 1e-12).all()
+    same = np.full((n, seeds), 0.25)
+    np.testing.assert_allclose(resampled_best(same, same, 1, budgets(n), 20, seed), 0.25)
+
+
+def test_a_repeated_setting_is_chosen_by_the_seeds_that_were_drawn():
+    validated = np.array([[0.0, 10.0], [4.0, 4.0]])  # the first is the better one with the first seed alone
+    reached = np.array([[1.0, 1.0], [2.0, 2.0]])
+    found = resampled_best(reached, validated, 2, [2], 400, 0)[:, 0]
+    assert set(found.round(6)) <= {1.0, 2.0}
+    assert 0.1 < np.mean(found == 1.0) < 0.9
+
+
+def test_bands_of_means_shrink_with_the_root_of_the_seeds():
+    generator = np.random.default_rng(0)
+    widths = []
+    for n in (10, 1000):
+        low, high = band(resampled_means(generator.normal(size=n), 2000, 0))
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(10, rel=0.5)
+
+
+def test_the_first_epoch_at_a_goal():
+    curves = np.array([[3.0, 2.0, 1.0], [3.0, 3.0, 3.0], [0.5, 4.0, 4.0]])
+    np.testing.assert_array_equal(first_epoch_at(curves, 2.0), [2, np.inf, 1])
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=2, max_size=6, unique=True), st.floats(0, 1))
+def test_held_out_loss_at_equal_training_loss_lies_between_its_neighbours(losses, share):
+    training = np.array(sorted(losses, reverse=True))
+    held_out = 2 * training + 1  # linear in it, so that interpolation is exact
+    level = training[-1] + share * (training[0] - training[-1])
+    np.testing.assert_allclose(at_training_loss(training, held_out, level), 2 * level + 1, rtol=1e-9)
+    assert np.isnan(at_training_loss(training, held_out, training[-1] / 2))
+
+
+@pytest.mark.parametrize("module", [statistics, search])
+def test_the_examples_in_the_docstrings(module):
+    assert doctest.testmod(module).failed == 0
