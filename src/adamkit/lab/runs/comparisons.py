@@ -1,0 +1,162 @@
+"""A comparison of optimizers from names and numbers alone, so that it can be written down and taken up again."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from adamkit.lab import data as data_sets
+from adamkit.lab import runs
+from adamkit.lab.comparing.compare import DEFAULT, compare
+from adamkit.lab.comparing.optimizers import checked
+from adamkit.lab.data.noise import some_rows, with_label_noise
+from adamkit.lab.errors import InputError, reason
+from adamkit.lab.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from adamkit.lab.comparing.result import Comparison
+    from adamkit.lab.comparing.tuning import Progress
+    from adamkit.lab.data import Dataset
+
+EPOCHS, SPLIT = 10, 0.2  # where none are given
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison does.
+
+    Attributes:
+        settings: Data, model and training; its hyperparameters of Adam are not used. Settings are chosen on
+            `validation_split` of the rows, results reported on `test_split`.
+        optimizers: Names, as in `adamkit.lab.compare`; so are the next five.
+        budget: …
+        seeds: …
+        objective: …
+        goal: …
+        check: …
+        train_size: Train on so many rows only; None: on all that the two parts leave.
+        label_noise: The share of the rows to train on that get a wrong label.
+    """
+
+    settings: runs.Settings
+    optimizers: Sequence[str] = field(default_factory=lambda: DEFAULT.split(","))
+    budget: int = 32
+    seeds: int = 5
+    objective: str | None = None
+    goal: float | None = None
+    check: bool = False
+    train_size: int | None = None
+    label_noise: float = 0.0
+
+    def __post_init__(self):
+        for name, value in (("budget", self.budget), ("seeds", self.seeds), ("train_size", self.train_size)):
+            if value is None and name == "train_size":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a whole number >= 1. Received: {name}={value!r}")
+        for name in ("validation_split", "test_split"):
+            value = getattr(self.settings, name)
+            if not 0 < value < 1:
+                raise InputError(f"{name} must be > 0 and < 1. Received: {name}={value!r}")
+        if self.settings.backend != "jax":
+            raise InputError(f"a comparison runs on the backend jax. Received: backend={self.settings.backend!r}")
+
+
+def again(folder: RunFolder) -> Plan:
+    """The plan of an earlier comparison; InputError where the folder has none, or a damaged one."""
+    record = folder.read_record()
+    plan = record.get("comparison")
+    known = {field.name for field in dataclasses.fields(Plan)} - {"settings"}
+    if not isinstance(plan, dict) or not {"optimizers"} <= plan.keys() <= known:
+        raise InputError(f"{folder.path} must be the folder of a comparison, and its run.json has none")
+    return Plan(runs.Settings.of(record), **plan)
+
+
+def execute(
+    plan: Plan,
+    folder: RunFolder,
+    on_progress: Callable[["Progress"], None] | None = None,
+    on_start: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    command: str | None = None,
+) -> "Comparison":
+    """Compare, and keep `folder` up to date: what is finished in it is not run again.
+
+    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed".
+
+    Args:
+        plan: What to do.
+        folder: Where to keep it.
+        on_progress: As in `adamkit.lab.compare`.
+        on_start: Called with what `run.json` says, once the data are there.
+        command: What repeats it, for `run.json`.
+
+    Raises:
+        InputError: The data, the model or an optimizer is wrong, or the folder holds another comparison.
+        MemoryError: It does not fit into memory.
+        OSError: The folder could not be written, or a download failed.
+        KeyboardInterrupt: Ctrl-C, twice.
+    """
+    settings = plan.settings
+    optimizers = checked(plan.optimizers)  # before any data are loaded
+    prepared = runs.prepare(settings)
+    train, validation, test = _parts(plan, prepared)
+    record = prepared.record | {
+        "data": prepared.record["data"] | {"rows": len(train)},
+        "comparison": {name: value for name, value in asdict(plan).items() if name != "settings"},
+        **({} if command is None else {"command": command}),
+        "status": "running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    folder.write_record(record)
+    if on_start is not None:
+        on_start(record)
+    started = time.monotonic()
+    try:
+        result = compare(
+            prepared.model,
+            train.x,
+            train.y,
+            optimizers=optimizers,
+            budget=plan.budget,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            validation_data=(validation.x, validation.y),
+            test_data=(test.x, test.y),
+            seeds=plan.seeds,
+            objective=plan.objective,
+            goal=plan.goal,
+            check=plan.check,
+            shuffle=settings.shuffle,
+            seed=settings.seed,
+            folder=folder.path,
+            on_progress=on_progress,
+        )
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        folder.write_record(record | {"status": status, "seconds": round(time.monotonic() - started, 3)})
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise MemoryError(reason(error)) from error
+        raise
+    status = "interrupted" if result.described["interrupted"] else "finished"
+    folder.write_record(record | {"status": status, "seconds": round(result.described["seconds"], 3)})
+    return result
+
+
+def _parts(plan: Plan, prepared: runs.Prepared) -> "tuple[Dataset, Dataset, Dataset]":
+    """The rows to train on, to choose on and to report on."""
+    train, validation, test = prepared.train, prepared.validation, prepared.test
+    assert validation is not None  # its share is > 0
+    assert test is not None
+    if plan.train_size is not None:
+        train = some_rows(train, plan.train_size, plan.settings.seed)
+        if prepared.record["data"]["standardized"]:  # by the rows that are trained on alone
+            train, validation, mean, scale = data_sets.standardize(train, validation)
+            test = replace(test, x=data_sets.apply(test.x, mean, scale))
+            assert validation is not None
+    if plan.label_noise:
+        train = with_label_noise(train, plan.label_noise, plan.settings.seed)
+    return train, validation, test
+
