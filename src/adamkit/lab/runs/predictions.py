@@ -141,7 +141,7 @@ class Trained:
         return encoded.x
 
     def _of_array(self, rows: Any, source: str) -> NDArray[np.float32]:
-        if self.columns is not None and any(column.kind not in ("number", "left out") for column in self.columns.columns):
+        if self.columns is not None and self.columns != data.numbers_only(c.name for c in self.columns.columns):
             raise InputError(f"{source} must be a table with the columns {listed(c.name for c in self.columns.used)}")
         x = encoding.features(rows, source).x
         if x.shape[1:] == self.row_shape[:-1] and self.row_shape[-1] == 1:

@@ -14,6 +14,7 @@ from adamkit.lab.insight.paths import Path
 
 _POINTS = 121  # of the grid in each direction
 _LEVELS = 14
+_MOST = 1000  # points of a path
 
 
 def paths_on_contours(name: str, landscape: Landscape, paths: Sequence[Path]) -> Any:
@@ -31,7 +32,9 @@ def paths_on_contours(name: str, landscape: Landscape, paths: Sequence[Path]) ->
     titled = [_called(path) for path in paths]
     table = pd.concat(
         [
-            pd.DataFrame(path.points, columns=["x", "y"]).assign(optimizer=title, step=range(len(path.points)))
+            pd.DataFrame(path.points, columns=["x", "y"])
+            .assign(optimizer=title, step=range(len(path.points)))
+            .iloc[_drawn(len(path.points))]
             for title, path in zip(titled, paths, strict=True)
         ]
     )
@@ -50,11 +53,12 @@ def paths_on_contours(name: str, landscape: Landscape, paths: Sequence[Path]) ->
         scale=alt.Scale(domain=titled),
         legend=alt.Legend(orient="bottom", columns=3, symbolStrokeWidth=3, labelLimit=WIDTH),
     )
-    contours = alt.Chart(pd.DataFrame(contour_lines(x, y, values, levels), columns=["x", "y", "x2", "y2"]))
+    lines = pd.DataFrame(contour_lines(x, y, values, levels).round(4), columns=["x", "y", "x2", "y2"])
+    contours = alt.Chart(_inline(lines))
     layers = [contours.mark_rule(style=FAINT, strokeWidth=0.8, clip=True).encode(x_axis, y_axis, x2="x2", y2="y2")]
     tooltip = ["optimizer:N", "step:Q", *(alt.Tooltip(f"{column}:Q", format=".4~g") for column in ("x", "y", "f"))]
     for title in reversed(titled):  # the first one last, in front
-        own = alt.Chart(table[table["optimizer"] == title]).encode(x_axis, y_axis, color, tooltip=tooltip)
+        own = alt.Chart(_inline(table[table["optimizer"] == title])).encode(x_axis, y_axis, color, tooltip=tooltip)
         layers.append(own.mark_line(clip=True, strokeWidth=2.5 if title == titled[0] else 1.5).encode(order="step:Q"))
         layers.append(own.mark_circle(clip=True, size=16))
     marks = pd.DataFrame([paths[0].points[0], *landscape.minima], columns=["x", "y"])
@@ -110,6 +114,16 @@ def contour_lines(x: NDArray, y: NDArray, values: NDArray, levels: Sequence[floa
         column = np.arange(both.sum())
         pieces.append(np.concatenate([points[first, column], points[second, column]], axis=1))
     return np.concatenate(pieces) if pieces else np.empty((0, 4))
+
+
+def _inline(table: Any) -> alt.InlineData:
+    """Altair takes tables of 5000 rows at most, but whatever is given as values."""
+    return alt.InlineData(values=table.to_dict("records"))
+
+
+def _drawn(points: int) -> NDArray[np.integer]:
+    """Which points of a path are drawn: all, or so many of a long one, with the last."""
+    return np.unique(np.linspace(0, points - 1, min(points, _MOST)).astype(int))
 
 
 def _called(path: Path) -> str:
