@@ -65,7 +65,9 @@ def test_the_training_file_gives_the_models_own_outputs(titanic):
 
 @settings(deadline=None, max_examples=25)
 @given(
-    st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=ROWS), st.permutations(list(passengers().columns)), st.booleans()
+    st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=ROWS),
+    st.permutations(list(passengers().columns)),
+    st.booleans(),
 )
 def test_any_of_the_rows_in_any_order_are_what_the_model_was_trained_on(titanic, rows, names, as_file):
     file, run, prepared = titanic
