@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: train test test-fast lint format docs bench clean
+.PHONY: train test chromium test-fast lint format docs bench clean
 
 train: .venv/installed
 	$(BIN)/adamkit train
@@ -12,7 +12,7 @@ train: .venv/installed
 # Every stage runs, also after one that fails; the last line says which did. Worksteal keeps the tests of a file, which
 # share what they compile, on one worker until the other has nothing left. The last two stages are as long as each other
 # and run side by side; the second one's output is shown when it is done.
-test: .venv/installed-test
+test: .venv/installed-test chromium
 	@failed=""; log=$$(mktemp); \
 	echo "KERAS_BACKEND=jax pytest tests"; \
 	KERAS_BACKEND=jax $(PYTEST) -n 2 --dist worksteal tests || failed=" jax"; \
@@ -23,6 +23,13 @@ test: .venv/installed-test
 	echo "KERAS_BACKEND=torch pytest tests/keras"; cat $$log; rm $$log; \
 	if test -n "$$failed"; then echo "make test: failed on:$$failed"; exit 1; fi; \
 	echo "make test: passed on: jax tensorflow torch"
+
+# The browser for the tests of reports' pages: installed where that may be done, else they are skipped.
+chromium:
+	@test -x /usr/bin/chromium || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	} || echo "make: Chromium could not be installed; the tests that need it are skipped"
 
 test-fast: .venv/installed-test
 	$(PYTEST) -n 2 --dist worksteal -m "not slow"

@@ -159,4 +159,3 @@ def _parts(plan: Plan, prepared: runs.Prepared) -> "tuple[Dataset, Dataset, Data
     if plan.label_noise:
         train = with_label_noise(train, plan.label_noise, plan.settings.seed)
     return train, validation, test
-

@@ -29,7 +29,8 @@ from adamkit.lab.errors import InputError, listed, reason
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer
 from adamkit.lab.sweeping.tables import parts_in_order, ranked, signed, summarize, with_settings
-from adamkit.lab.training.population import flat, is_adam
+from adamkit.lab.training.figures import figures
+from adamkit.lab.training.population import is_adam
 from adamkit.lab.training.trainer import check_count, check_model, checked_data, ctrl_c_asks, loss_first
 
 if TYPE_CHECKING:
@@ -630,7 +631,7 @@ def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
 
 def _columns(model: keras.Model, validated: bool) -> list[str]:
     """The names of loss and metrics in a history."""
-    names = loss_first(flat(model.get_metrics_result()))
+    names = loss_first(figures(model.get_metrics_result()))
     return names + [f"val_{name}" for name in names if validated]
 
 

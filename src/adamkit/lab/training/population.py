@@ -24,6 +24,7 @@ from adamkit.keras import Adam
 from adamkit.keras.internals import compiled_parts, learning_rate_of, step_count_of, without_scaler
 from adamkit.lab import hyperparameters
 from adamkit.lab.errors import InputError
+from adamkit.lab.training.figures import figures
 from adamkit.lab.training.numbers import Number
 from adamkit.lab.training.windows import as_matrix_products, operations
 
@@ -321,14 +322,14 @@ class Program:
 
     def _own_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
         """What a `train_step` that the user wrote reports and no metric holds; Keras shows the last batch's."""
-        return {} if set(logs) == set(self._model.get_metrics_result()) else dict(logs)
+        return {} if set(logs) == set(self._model.get_metrics_result()) else figures(logs)
 
     def _logs(self, metrics: list[jax.Array], last_batch: Logs) -> Logs:
         def result(values):
             with keras.StatelessScope(state_mapping=zip(self._model.metrics_variables, values, strict=True)):
                 return self._model.get_metrics_result()
 
-        return last_batch or flat(jax.vmap(result)(metrics))
+        return last_batch or jax.vmap(lambda values: figures(result(values)))(metrics)
 
 
 def _after(members: Members, state: tuple) -> Members:
@@ -390,14 +391,6 @@ def _fast_compilation(level: int = 1) -> dict[str, Any]:
     except jax.errors.JaxRuntimeError:  # another release of XLA, without one of them
         return {}
     return options
-
-
-def flat(logs: dict[str, Any]) -> Logs:
-    """Metrics that report several numbers do so as a dictionary of their own."""
-    named = {}
-    for name, value in logs.items():
-        named.update(flat(value) if isinstance(value, dict) else {name: value})
-    return named
 
 
 def _structure(model: keras.Model) -> tuple:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from adamkit.lab.disk import HISTORY
+from adamkit.lab.errors import InputError, listed
 from adamkit.lab.insight.charts import training as charts
 from adamkit.lab.insight.reports import made
 from adamkit.lab.insight.reports.page import Page, Section
@@ -25,7 +27,12 @@ def page_of(folder: "RunFolder", record: Mapping[str, Any]) -> Page:
     from adamkit.lab.runs import Settings
 
     settings = Settings.of(dict(record))
-    return page(folder.read_history(), record, made.command("train", made.changed(settings)))
+    history = folder.read_history()
+    if not {"epoch", "loss", "seconds"} <= set(history.columns):
+        raise InputError(
+            f"{folder.path / HISTORY} must have epoch, loss and seconds. Received: {listed(history.columns)}"
+        )
+    return page(history, record, made.command("train", made.changed(settings)))
 
 
 def page(history: pd.DataFrame, record: Mapping[str, Any], command: str | None) -> Page:
