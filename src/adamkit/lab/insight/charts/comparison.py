@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Table = Any  # a pandas.DataFrame, whose columns no type checker follows
 MOST_IN_MATRIX = 16  # optimizers
+_ROW = 30  # pixels that an optimizer has where they stand below each other
 _BINS = 4  # a decade of learning rates
 _DASHES, _SHAPES = ([1, 0], [5, 3], [1, 2]), ("circle", "triangle-up", "square")
 
@@ -169,7 +170,7 @@ def gap(comparison: "Comparison") -> Any:
         "The best settings, means over seeds. The training loss is that of the last epoch's batches",
         f"Equal training loss: {comparison.equal_loss:.4g}, the smallest that every optimizer reaches",
     ]
-    return finished(alt.layer(bars, points), "How well each generalizes", notes, alt.Step(30))
+    return finished(alt.layer(bars, points), "How well each generalizes", notes, _ROW * len(summary))
 
 
 def chances(comparison: "Comparison") -> Any:
@@ -193,7 +194,7 @@ def chances(comparison: "Comparison") -> Any:
         color=alt.condition("datum.chance < 0.12 || datum.chance > 0.88", alt.value("white"), alt.value("#1f2328")),
     )  # fmt: skip
     notes = [f"Of one run each, the same seed for both, after {comparison.described['budget']} settings each"]
-    return finished(alt.layer(cells, text), "The chance that one beats another", notes, alt.Step(30))
+    return finished(alt.layer(cells, text), "The chance that one beats another", notes, _ROW * len(names))
 
 
 def _order(comparison: "Comparison") -> list[str]:
