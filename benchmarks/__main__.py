@@ -1,7 +1,7 @@
 """What is timed, and the tables of `docs/measurements.md`: `make bench`.
 
-`benchmarks.precision` and `benchmarks.zoo`, which train for minutes, are run by themselves; their tables are written
-here too.
+`benchmarks.precision`, `benchmarks.zoo` and `benchmarks.compare`, which train for minutes, are run by themselves; their
+tables are written here too.
 """
 
 import argparse
