@@ -147,7 +147,10 @@ def gap(comparison: "Comparison") -> Any:
     )
     long = long.loc[np.isfinite(long.reached)]
     kind = scale_type(long.reached)
-    x = alt.X("reached:Q", title="loss", scale=alt.Scale(type=kind, zero=False, nice=False, padding=14))
+    x = alt.X(
+        "reached:Q", title="loss", axis=alt.Axis(tickCount=6),
+        scale=alt.Scale(type=kind, zero=False, nice=False, padding=14),
+    )  # fmt: skip
     y = alt.Y("optimizer:N", title=None, sort=_order(comparison), axis=alt.Axis(labelLimit=200))
     spans: Any = alt.Chart(
         summary[["optimizer", "loss", "test_loss"]].rename(columns={"loss": "training", "test_loss": "test"})
@@ -180,7 +183,9 @@ def chances(comparison: "Comparison") -> Any:
     names = _order(comparison)[:MOST_IN_MATRIX]
     rows = rows.loc[rows.optimizer.isin(names) & rows.other.isin(names)]
     place = (
-        alt.X("other:N", title="… this one", sort=names, axis=alt.Axis(labelAngle=-35, labelLimit=140)),
+        alt.X(
+            "other:N", title="… this one", sort=names, axis=alt.Axis(labelAngle=-45, labelLimit=140, labelOverlap=False)
+        ),
         alt.Y("optimizer:N", title="this one beats …", sort=names, axis=alt.Axis(labelLimit=200)),
     )
     base: Any = alt.Chart(rows)

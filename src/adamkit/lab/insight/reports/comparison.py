@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from adamkit.lab.comparing.result import Comparison
@@ -47,7 +48,7 @@ def page(comparison: Comparison, record: Mapping[str, Any] | None = None) -> Pag
         "time": made.duration(about["seconds"]),
     }
     sections = [
-        Section("What it shows", comparison.verdict, table=_figures(comparison)),
+        Section("What it shows", comparison.verdict[1:], table=_figures(comparison)),
         Section("Tuned more or less", charts={name: drawn[name] for name in ("budget", "chances") if name in drawn}),
         Section(
             "Learning rates and epochs",
@@ -73,11 +74,17 @@ def _figures(comparison: Comparison) -> pd.DataFrame:
     summary, metric = comparison.summary, comparison.metric
     others = [name for name in summary if name.startswith("test_") and name != f"test_{metric}"]
     columns = [f"test_{metric}", "low", "high", *others, "loss", "gap", "epochs_to_goal", "decades", "diverged"]
-    table: Any = summary[["optimizer", *columns]]
+    table: Any = summary[["optimizer", *columns]].copy()
+    table["decades"] = [f"{value:.1f}" if np.isfinite(value) else "" for value in table["decades"]]
+    table["epochs_to_goal"] = [f"{value:g}" if np.isfinite(value) else "–" for value in table["epochs_to_goal"]]
+    table["diverged"] = [f"{value:.0%}" for value in table["diverged"]]
+    for name in columns[: -len(_OTHER_UNITS)]:
+        table[name] = [float(f"{value:.4g}") for value in table[name]]  # numbers, which no narrow page breaks
     return table.rename(columns=lambda name: _TITLES.get(name, name.replace("_", " ")))
 
 
-_TITLES = {"loss": "training loss", "decades": "good decades of learning rates", "low": "from", "high": "to"}
+_OTHER_UNITS = ("epochs_to_goal", "decades", "diverged")  # the last columns
+_TITLES = {"loss": "training loss", "decades": "good decades", "low": "from", "high": "to"}
 
 
 def _settings(comparison: Comparison) -> pd.DataFrame:
