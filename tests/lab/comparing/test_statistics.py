@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adamkit.lab.comparing import search, statistics
+from adamkit.lab.comparing.result import Comparison
 from adamkit.lab.comparing.statistics import (
     at_training_loss,
     band,
@@ -106,3 +107,14 @@ def test_held_out_loss_at_equal_training_loss_lies_between_its_neighbours(losses
 @pytest.mark.parametrize("module", [statistics, search])
 def test_the_examples_in_the_docstrings(module):
     assert doctest.testmod(module).failed == 0
+
+
+def test_a_comparison_that_was_cut_off_before_anything_was_done_is_kept_and_says_so(tmp_path):
+    described = {
+        "objective": "val_loss", "budget": 4, "seeds": 1, "epochs": 1, "batch_size": 1, "seed": 0, "goal": None,
+        "rows": [1, 1, 1], "start": {}, "failures": {}, "interrupted": True, "seconds": 1.0, "checks": [],
+    }  # fmt: skip
+    Comparison.of([], described).save(tmp_path)
+    loaded = Comparison.load(tmp_path)
+    assert loaded.optimizers == []
+    assert loaded.verdict == ["The comparison was interrupted: optimizers that were not finished are not in it."]

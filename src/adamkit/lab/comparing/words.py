@@ -20,7 +20,7 @@ def verdict(result: "Comparison") -> list[str]:
         sentences += [_best(result, summary), *_by_budget(result), *_generalization(result, summary)]
         sentences += _speed(result, summary)
     sentences += _spaces(result)
-    sentences += [check.in_words(is_large_good=result.is_large_good) for check in result.checks]
+    sentences += [f"{check.in_words(is_large_good=result.is_large_good)}." for check in result.checks]
     diverged = [name for name in result.described["optimizers"] if name not in result.optimizers]
     if diverged:
         sentences.append(f"Every setting of {listed(diverged)} diverged.")
