@@ -161,6 +161,24 @@ class SweepResult:
 
         return charts.write(self.history, self.summary, self.sensitivity(), folder, formats)
 
+    def _repr_html_(self) -> str:
+        """In a notebook: the best settings, and the objective over what matters most."""
+        from adamkit.lab.insight.charts import sweep as charts
+        from adamkit.lab.insight.reports import notebook
+
+        of = f"{len(self.settings):,} settings in {self.seconds:.3g} s"
+        if not len(self.history):
+            return notebook.html(f"{of}: nothing is finished", self.summary, None)
+        drawn = charts.charts_of(self.history, self.summary, self.sensitivity())
+        # The chart of two hyperparameters, else of the one, else of the curves.
+        name = next((name for name in drawn if "-" in name), next(iter(drawn), None))
+        return notebook.html(f"{of}; the best by {self.objective}", self.best(5), None if name is None else drawn[name])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from adamkit.lab.insight.reports import notebook
+
+        return notebook.bundle(self)
+
     def _page(self) -> "Page":
         """The report; its figures are those of `history`, of which there must be some."""
         from adamkit.lab.insight.reports import sweep as reports

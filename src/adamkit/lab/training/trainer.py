@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab.errors import InputError
+from adamkit.lab.training.figures import figures
 
 Epoch = dict[str, float]  # one row of a history
 
@@ -36,6 +37,21 @@ class TrainResult:
     seconds: float
     interrupted: bool
     test: dict[str, float] | None = None
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the last epochs and the loss over all of them."""
+        from adamkit.lab.insight.charts import training as charts
+        from adamkit.lab.insight.reports import notebook
+
+        ended = "cut off after" if self.interrupted else "trained for"
+        drawn = charts.charts_of(self.history)
+        heading = f"{self.model.name}: {ended} {len(self.history)} epochs in {self.seconds:.3g} s; the last of them"
+        return notebook.html(heading, self.history.tail(5), drawn.get("loss"))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from adamkit.lab.insight.reports import notebook
+
+        return notebook.bundle(self)
 
 
 @dataclass
@@ -79,7 +95,8 @@ def train(
 
     On the JAX backend an epoch is one compiled program (`adamkit.lab.training.population`); without shuffling the
     result is that of `model.fit` to float32 rounding. On the TensorFlow and PyTorch backends it is `model.fit`. A
-    custom `train_step` is used as it is. Ctrl-C ends the run after the epoch in progress, with everything so far kept;
+    custom `train_step` is used as it is; of what it reports, every number has a column, and what is none is left out,
+    with a RuntimeWarning. Ctrl-C ends the run after the epoch in progress, with everything so far kept;
     a second Ctrl-C ends it at once.
 
     Args:
@@ -129,7 +146,7 @@ def train(
 
 def measure(model: keras.Model, x: Any, y: Any, *, batch_size: int = 32) -> dict[str, float]:
     """The loss and each metric of a compiled model on rows that it was not trained on, by `model.evaluate`."""
-    logs: Any = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)  # pyright: ignore[reportArgumentType]
+    logs = figures(model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True))  # pyright: ignore[reportArgumentType]
     return {name: float(logs[name]) for name in loss_first(logs)}
 
 
@@ -215,7 +232,7 @@ def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle
 
     class Record(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            logs = logs or {}
+            logs = figures(logs or {})
             validation_logs = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
             run.record({k: v for k, v in logs.items() if not k.startswith("val_")}, validation_logs)
             model.stop_training = run.interrupted

@@ -73,14 +73,14 @@ def config(*, dark: bool = False) -> dict[str, Any]:
     return by_theme | {name: by_theme.get(name, {}) | sizes for name, sizes in _SIZES.items()}
 
 
-def finished(chart: Any, title: str, notes: Sequence[str] = (), height: int = HEIGHT) -> Any:
+def finished(chart: Any, title: str, notes: Sequence[str] = (), height: int | alt.Step = HEIGHT) -> Any:
     """A chart with its title, a line below it for each note, this size and this look.
 
     Args:
         chart: An Altair chart without configuration.
         title: What it shows.
         notes: How to read it. A page sets title and notes as text, so that they wrap on a phone.
-        height: Of the plot, in pixels.
+        height: Of the plot: pixels, or `alt.Step` for so many a band.
     """
     heading = alt.TitleParams(title, subtitle=list(notes))
     return chart.properties(title=heading, width=WIDTH, height=height).configure(**config())

@@ -40,6 +40,8 @@ def page(history: pd.DataFrame, record: Mapping[str, Any], command: str | None) 
     key = "val_loss" if "val_loss" in history else "loss"
     losses = history[key].to_numpy(float)
     facts = {name: _figure(history[name].iloc[-1]) for name in history.columns if name not in ("epoch", "seconds")}
+    test = record.get("test")
+    facts |= {f"{name} on the test part": _figure(value) for name, value in test.items()} if test else {}
     facts["epochs"] = str(len(history))
     facts["time"] = made.duration(float(np.sum(history["seconds"])))
     sentences = []
