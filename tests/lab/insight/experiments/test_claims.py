@@ -48,6 +48,7 @@ def test_momentum_smooths_the_path_and_overshoots_where_it_is_large():
         assert by.loc[0.99, "overshoots by"] > 2 * by.loc[0.9, "overshoots by"]
 
 
+@pytest.mark.slow
 def test_momentum_leaves_the_shallow_minimum_and_the_deep_one_alike():
     for seed in (1, 2):
         by = local_minima.show(seed=seed, starts=300, steps=500, rates=5).figures.set_index("method")
@@ -117,6 +118,7 @@ def test_narrow_moments_cost_no_loss_that_shows():
     assert (figures["best loss"] < 1.3 * figures["best loss"]["float32"]).all()
 
 
+@pytest.mark.slow
 def test_adam_with_a_small_epsilon_is_wrong_on_the_construction_and_recovers_with_a_large_one():
     """Wilson et al. 2017, Section 3.3."""
     figures = generalization.show(seed=1, steps=2000, seeds=2, network_steps=5).figures
