@@ -1,7 +1,7 @@
 """Runs every experiment and writes `docs/explain.md` and its charts: `python docs/explain_figures.py [NAME …]`.
 
 The page's sentences and figures are those that the experiments computed; none is typed. With names, only those are run
-again, and the page is made from what is there.
+again, with `--page` none, and the page is made from what is there.
 """
 
 import json
@@ -18,7 +18,7 @@ KEPT = DOCS / "images" / "explain.json"  # the paragraphs, by name
 def main(names: list[str]) -> None:
     """Run what was asked for, and write the page."""
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    for name in names or experiments.EXPERIMENTS:
+    for name in [] if names == ["--page"] else names or experiments.EXPERIMENTS:
         shown = experiments.run(name)
         charts = [f"explain_{chart}" for chart in shown.charts]
         for file, chart in zip(charts, shown.charts.values(), strict=True):
@@ -38,7 +38,7 @@ def page(kept: dict) -> str:
                 f"**The claim:** {known.claim} ({known.source})",
                 kept[known.name]["paragraph"],
                 *(f"![{known.name}](images/{chart}.svg)" for chart in kept[known.name]["charts"]),
-                f"```sh\nadamkit explain {known.name}\n```",
+                f"Again: `adamkit explain {known.name}`",
             ]
         )
         for known in experiments.EXPERIMENTS.values()

@@ -176,9 +176,9 @@ def _show(heading: dict[str, str], shown: "Shown", command: str, files: list[Pat
 
 def _command(typed: dict[str, Any]) -> str:
     """What repeats it."""
-    words = ["adamkit", "explain"]
-    for name, value in typed.items():
-        words += [str(value)] if name == "name" else [f"--{name.replace('_', '-')}", str(value)]
+    words = ["adamkit", "explain", *([typed["name"]] if "name" in typed else [])]
+    for option, value in typed.items():
+        words += [] if option == "name" else [f"--{option.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 

@@ -48,11 +48,13 @@ def test_momentum_smooths_the_path_and_overshoots_where_it_is_large():
         assert by.loc[0.99, "overshoots by"] > 2 * by.loc[0.9, "overshoots by"]
 
 
+@pytest.mark.slow
 def test_momentum_leaves_the_shallow_minimum_and_the_deep_one_alike():
-    by = local_minima.show(seed=1, starts=200, steps=500, rates=5).figures.set_index("method")
-    assert by.loc["gradient descent", "got out of the shallow one"] == 0
-    assert by.loc["momentum 0.99", "got out of the shallow one"] > 0.2
-    assert by.loc["momentum 0.99", "left the deep one"] > 0.05
+    for seed in (1, 2):
+        by = local_minima.show(seed=seed, starts=300, steps=500, rates=5).figures.set_index("method")
+        assert by.loc["momentum 0.99", "got out of the shallow one"] > 0.1
+        assert by.loc["momentum 0.99", "left the deep one"] > 0.03
+        assert by["ends in the deep one, at most"].max() < 0.7
 
 
 @pytest.mark.parametrize(("beta_1", "beta_2", "factor"), [(0.9, 0.999, 10**0.5), (0.0, 0.999, 1000**0.5)])
@@ -95,10 +97,10 @@ def test_adam_learns_rare_features_that_sgd_does_not():
 @pytest.mark.slow
 def test_adam_gains_most_on_rare_classes():
     for seed in (1, 2):
-        figures = rare_classes.show(seed=seed, rows=96, columns=120, classes=16, steps=100, rates=5).figures
-        by = figures.set_index("optimizer")
-        descent, ours = by.loc["gradient descent"], by.loc["Adam"]
-        assert descent["loss of rare classes"] > 2 * ours["loss of rare classes"]
+        by = rare_classes.show(seed=seed, classes=60, columns=100, steps=100, rates=7).figures.set_index("optimizer")
+        gain = by.loc["gradient descent"] - by.loc["Adam"]
+        assert gain["loss of rare classes"] > 3 * abs(gain["loss of common classes"])
+        assert by.loc["gradient descent", "loss of rare classes"] > 2 * by.loc["Adam", "loss of rare classes"]
 
 
 @pytest.mark.slow
@@ -116,6 +118,7 @@ def test_narrow_moments_cost_no_loss_that_shows():
     assert (figures["best loss"] < 1.3 * figures["best loss"]["float32"]).all()
 
 
+@pytest.mark.slow
 def test_adam_with_a_small_epsilon_is_wrong_on_the_construction_and_recovers_with_a_large_one():
     """Wilson et al. 2017, Section 3.3."""
     figures = generalization.show(seed=1, steps=2000, seeds=2, network_steps=5).figures
@@ -131,7 +134,7 @@ def test_adam_goes_to_the_wrong_end_where_amsgrad_does_not():
     figures = divergence.show(steps=5000).figures
     ends = figures[figures["η"] == figures["η"].max()].set_index(["optimizer", "β₂"]).x
     assert ends["Adam", 0.9] > 0.9
-    assert ends["Adam", 0.9999] < 0
+    assert ends["Adam", 0.9999] < 0  # whose memory is long enough
     assert (ends["AMSGrad"] < 0).all()
 
 

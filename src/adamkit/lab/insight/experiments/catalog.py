@@ -75,10 +75,10 @@ EXPERIMENTS = {
         ),
         Experiment("family", "Adam joins momentum, AdaGrad and RMSProp.", "Kingma and Ba 2015, Section 5"),
         Experiment(
-            "epsilon", "ε is there to avoid a division by zero and needs no thought.", "Choi et al. 2019, 1910.05446"
+            "epsilon",
+            "ε is there to avoid a division by zero and needs no thought.",
+            "Choi et al. 2019, arXiv:1910.05446",
         ),
-        Experiment(
-            "narrow", "Adam trains variables in bfloat16 and float16.", "design of Keras; see `parameter_rounding`"
-        ),
+        Experiment("narrow", "Adam trains variables in bfloat16 and float16.", "see `parameter_rounding`"),
     )
 }

@@ -55,9 +55,9 @@ def show(*, seed: int = 0, rates: int = 9, steps: int = 120, seeds: int = 6) -> 
     paragraph = (
         f"With the best η of each, after {steps} steps, momentum takes gradient descent "
         f"{change('gradient descent', '+ momentum')}. The division by the root of the squares takes it "
-        f"{change('gradient descent', 'RMSProp, corrected')} (RMSProp with bias correction; AdaGrad, with their sum "
-        f"in place of their mean, reaches {number(by['AdaGrad'])}). Both together, Adam, reach {number(by['Adam'])}. "
-        f"Bias correction takes RMSProp {change('RMSProp', 'RMSProp, corrected')} and Adam "
+        f"{change('gradient descent', 'RMSProp, corrected')}; that is RMSProp with bias correction, and AdaGrad, with "
+        f"their sum in place of their mean, reaches {number(by['AdaGrad'])}. Both together, Adam, reach "
+        f"{number(by['Adam'])}. Bias correction takes RMSProp {change('RMSProp', 'RMSProp, corrected')} and Adam "
         f"{change('Adam, uncorrected', 'Adam')}. The best of the family on this task is {by.idxmin()}"
         + whether(
             by.idxmin() == "Adam",

@@ -145,7 +145,7 @@ def _bars(figures: Any, objective: str, seeds: int) -> Any:
     spread = base.mark_rule(strokeWidth=4, opacity=0.35).encode(alt.X("lowest:Q", **x), alt.X2("highest:Q"), y)
     dots = base.mark_circle(size=90, opacity=1).encode(alt.X("mean:Q", **x), y, tooltip=list(shown.columns))
     notes = [f"Each with its best η; mean and range of {seeds} seeds that chose nothing"]
-    return finished(alt.layer(spread, dots), "Adam with parts left out", notes, alt.Step(36))
+    return finished(alt.layer(spread, dots), "Adam with parts left out", notes, 36 * len(shown))
 
 
 def _tuning(tuning: Any, objective: str) -> Any:

@@ -94,4 +94,7 @@ def slope(table: Any) -> float:
         if last + 1 < len(excess):
             share = (np.log(1.25) - excess[last]) / (excess[last + 1] - excess[last])
             places.append((np.log10(eta), decays[last] + share * (decays[last + 1] - decays[last])))
-    return float(np.polyfit(*np.transpose(places), 1)[0]) if len(places) > 2 else np.nan
+    if len(places) < 3:
+        return np.nan
+    x, y = np.transpose(places)
+    return float(np.polyfit(x, y, 1)[0])
