@@ -10,6 +10,7 @@ from keras import layers
 from adamkit.lab import data, models
 from adamkit.lab.data import Dataset
 from adamkit.lab.errors import InputError
+from adamkit.lab.models import objectives
 
 # Keras's own, when it saves under JAX with NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
@@ -101,7 +102,7 @@ def test_what_is_said_to_fit_is_right(what, target):
     """With labels (rows,), as they are here, each has the value that it has with labels (rows, 1)."""
     rows, _, _ = TARGETS[target]
     model = models.build("logistic", rows)
-    for name in (models._LOSSES if what == "loss" else models._METRICS)[target]:
+    for name in (objectives._LOSSES if what == "loss" else objectives._METRICS)[target]:
         loss, metrics = models.objective(rows, name if what == "loss" else None, [] if what == "loss" else [name])
         values = []
         for y in (rows.y, rows.y[:, None]):

@@ -70,7 +70,7 @@ def test_a_wrong_number_is_named(wrong):
     ("space", "message"),
     [
         ([], "space must have at least one setting"),
-        ([{"momentum": 1}], "A hyperparameter must be one of .*Received: 'momentum'"),
+        ([{"speed": 1}], "A hyperparameter must be one of .*Received: 'speed'"),
         ([{"beta_1": 1.0}], "beta_1 must be"),
         ([{"beta_1": 0.9}, {"beta_2": 0.9}], "the same hyperparameters in all settings"),
         ("1e-5..1e-1", "space must be a mapping of names to values, or a list"),
