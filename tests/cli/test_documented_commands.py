@@ -48,5 +48,7 @@ def test_commands_run(page, command_line, tmp_path, monkeypatch):
         name, *arguments = shlex.split(line, comments=True)[1:]
         if name in SHORT and not set(arguments) & set(TAKES_UP):
             arguments += shlex.split(SHORT[name])
+            if name == "compare" and "--optimizers" not in arguments:  # else nine
+                arguments += ["--optimizers", "adam,sgd"]
         code, _, errors = command_line(name, *arguments)
         assert code == 0, f"{line}\n{errors}"
