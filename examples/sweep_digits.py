@@ -2,7 +2,7 @@
 
 python examples/sweep_digits.py [FOLDER]
 
-With a folder it is kept there, with charts; a sweep that was cut short goes on from there.
+With a folder it is kept there, with a report; a sweep that was cut short goes on from there.
 """
 
 import sys

@@ -2,4 +2,6 @@
 
 from adamkit.keras.adam import Adam
 
+Adam.__module__ = __name__  # the public place, which saved models and pickles name
+
 __all__ = ["Adam"]
