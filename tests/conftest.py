@@ -30,6 +30,8 @@ def pytest_configure(config):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    # With a bound JAX locks the folder (by filelock), so that no thread reads what another one has half written.
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**31)
 
 
 @pytest.fixture

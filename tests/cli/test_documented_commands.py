@@ -23,7 +23,12 @@ def network():
     return keras.Sequential([keras.Input((13,)), keras.layers.Dense(3, activation="softmax")])
 """
 # Appended, so that they count; the page's own figures are for a reader who has the time.
-SHORT = {"train": "--epochs 1", "sweep": "--epochs 1", "compare": "--epochs 1 --budget 2 --seeds 1"}
+SHORT = {
+    "train": "--epochs 1 --no-report",
+    "sweep": "--epochs 1 --no-report",
+    "range": "--no-report",
+    "compare": "--epochs 1 --budget 2 --seeds 1 --no-report",
+}
 SHORT["explain"] = "--epochs 1 --rates 2 --seeds 2"  # on a data set
 TAKES_UP = ("--from", "--resume")  # what was begun, as it was begun
 

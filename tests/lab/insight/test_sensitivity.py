@@ -222,7 +222,7 @@ def test_values_are_shown_to_two_digits(value):
         (pd.DataFrame({"mean": [1.0]}), [], "Received: a table without diverged"),
         (pd.DataFrame({"mean": [1.0], "diverged": [0.0]}), ["beta_1"], "Received: a table without beta_1"),
         (pd.DataFrame({"mean": [], "diverged": []}), [], "Received: a table without rows"),
-        (pd.DataFrame({"mean": [1.0], "diverged": [0.0]}), ["momentum"], "Received: 'momentum'"),
+        (pd.DataFrame({"mean": [1.0], "diverged": [0.0]}), ["speed"], "Received: 'speed'"),
     ],
 )
 def test_a_table_that_is_no_summary(table, names, words):
