@@ -70,6 +70,13 @@ def test_all_have_the_same_starts_orders_and_settings(twins):
     assert repeated.setting.nunique() == 4
 
 
+def test_a_notebook_shows_the_verdict_the_table_and_the_budget_curve(twins):
+    html = twins[0]._repr_mimebundle_()["text/html"]
+    assert twins[0].verdict[0].partition(":")[0] in html
+    assert html.count("<tr>") == 3
+    assert "data:image/svg+xml;base64," in html
+
+
 def test_there_is_no_difference_between_an_optimizer_and_itself(twins):
     result, _, _ = twins
     assert result.verdict[0].startswith("No difference beyond luck: the bands of sgd and twin overlap")

@@ -183,6 +183,21 @@ class Comparison:
         """What this says, in sentences."""
         return words.verdict(self)
 
+    def _repr_html_(self) -> str:
+        """In a notebook: the first sentence, what each optimizer reaches, and the expected best over the budget."""
+        from adamkit.lab.insight.charts import comparison as charts
+        from adamkit.lab.insight.reports import notebook
+
+        heading = self.verdict[0] if self.optimizers else "No optimizer is finished"
+        columns = ["optimizer", f"test_{self.metric}", "low", "high", "gap", "decades", "diverged"]
+        table = self.summary[[name for name in columns if name in self.summary]]
+        return notebook.html(heading, table, charts.charts_of(self).get("budget"))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from adamkit.lab.insight.reports import notebook
+
+        return notebook.bundle(self)
+
     @property
     def checks(self) -> list[Check]:
         """What `check` found."""
