@@ -39,8 +39,8 @@ _SCHEDULE = (*hyperparameters.names(of="schedule"), "total_steps")
 _TRACING = threading.Lock()  # a step is traced with parts of Keras and of its optimizer replaced: one at a time
 
 # From here on XLA's own convolution, which needs a call for each step, beats the matrix products of a loop: it needs
-# about two thirds of the processor's time, and the call is a small part of it (measured on two cores at 30 to 400
-# million, see `benchmarks.zoo`).
+# about two thirds of the processor's time, and the call is a small part of it (seen on two busy cores at 30 to 400
+# million; `benchmarks.zoo` shows it).
 _OPERATIONS_OF_A_STEP = 1e8
 _PASSES = 3  # forwards, and backwards to the inputs and to the kernel
 
