@@ -53,7 +53,11 @@ def test_a_thousand_steps_each_within_4_ulp_and_no_further_from_the_exact_path_t
         farthest.append(distance(after, exact_path))
     keras_path = run(keras.optimizers.Adam(0.001), theta, gradients, dtype)
     farthest_of_keras = [distance(after, exact) for (_, after), exact in zip(keras_path, path, strict=True)]
-    assert (np.maximum.accumulate(farthest) <= np.maximum.accumulate(farthest_of_keras)).all()
+    # But for the last rounding of θ, which is the same size in both and luck in either.
+    largest = max(np.abs(state.theta.astype(dtype)).max() for state in path)
+    rounding_of_theta = np.spacing(largest) / 2
+    assert (np.maximum.accumulate(farthest) <= np.maximum.accumulate(farthest_of_keras) + rounding_of_theta).all()
+    assert farthest[-1] <= farthest_of_keras[-1] + rounding_of_theta
 
 
 def distance(theta, exact_state):

@@ -209,7 +209,7 @@ def test_narrow_moments_train_compiled_clipped_averaged_accumulated_and_scaled(m
     [("float32", "nearest"), *((d, r) for d in rounding.NARROW for r in rounding.ROUNDINGS)],
 )
 def test_the_kernel_and_operations_give_the_same_bits(dtype, parameter_rounding, moment_dtype, monkeypatch):
-    from adamkit import keras as module
+    from adamkit.keras import adam as module
 
     kernel = module._cpu_kernel()
     launches = []
