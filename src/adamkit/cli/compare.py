@@ -115,12 +115,8 @@ def compare(
         if resume is None:
             plan, command = _plan(given), made.command("compare", given)
             folder = RunFolder.create(out, "compare")
-        elif given or out is not None:
-            name = "out" if out is not None else next(iter(given))
-            raise InputError(
-                f"--resume must be given without --{name.replace('_', '-')}: it goes on with what was begun"
-            )
         else:
+            options.refuse_beside_resume(given, out)
             folder = RunFolder.open(resume)
             plan, command = comparisons.again(folder), folder.read_record().get("command")
 

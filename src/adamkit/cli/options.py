@@ -6,7 +6,7 @@ The defaults are those of `adamkit.lab.runs.Settings`; the commands' signatures 
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,6 +132,15 @@ def without_parts(given: dict[str, Any], *, as_text: bool = False) -> dict[str, 
                 raise InputError(f"one of --without {part} and {flag} must be given, not both")
             given[name] = str(value).lower() if as_text else value
     return given
+
+
+def refuse_beside_resume(given: Mapping[str, Any], out: Path | None) -> None:
+    """InputError where another option was typed beside `--resume`."""
+    from adamkit.lab.errors import InputError
+
+    if given or out is not None:
+        name = "out" if out is not None else next(iter(given))
+        raise InputError(f"--resume must be given without --{name.replace('_', '-')}: it goes on with what was begun")
 
 
 def as_typed(message: str, names: Iterable[str], **flags: str) -> str:

@@ -120,12 +120,8 @@ def sweep(
         if resume is None:
             plan = _plan(given, ask=not yes)
             folder = RunFolder.create(out, "sweep")
-        elif given or out is not None:
-            name = "out" if out is not None else next(iter(given))
-            raise InputError(
-                f"--resume must be given without --{name.replace('_', '-')}: it goes on with what was begun"
-            )
         else:
+            options.refuse_beside_resume(given, out)
             folder = RunFolder.open(resume)
             plan, command = sweeps.again(folder), folder.read_record().get("command")
         options.use_backend("jax")

@@ -1,7 +1,6 @@
 """A comparison of optimizers from names and numbers alone, so that it can be written down and taken up again."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from adamkit.lab import runs
 from adamkit.lab.comparing.compare import DEFAULT, compare
 from adamkit.lab.comparing.optimizers import checked
 from adamkit.lab.data.noise import some_rows, with_label_noise
-from adamkit.lab.errors import InputError, reason
+from adamkit.lab.errors import InputError
 from adamkit.lab.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -113,8 +112,7 @@ def execute(
     folder.write_record(record)
     if on_start is not None:
         on_start(record)
-    started = time.monotonic()
-    try:
+    with folder.recording_failure(record):
         result = compare(
             prepared.model,
             train.x,
@@ -134,12 +132,6 @@ def execute(
             folder=folder.path,
             on_progress=on_progress,
         )
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        folder.write_record(record | {"status": status, "seconds": round(time.monotonic() - started, 3)})
-        if "RESOURCE_EXHAUSTED" in str(error):
-            raise MemoryError(reason(error)) from error
-        raise
     status = "interrupted" if result.described["interrupted"] else "finished"
     folder.write_record(record | {"status": status, "seconds": round(result.described["seconds"], 3)})
     return result

@@ -8,7 +8,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,23 @@ class RunFolder:
         """Write `run.json`."""
         text = json.dumps(record, indent=2) + "\n"
         self.replace(RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+
+    @contextlib.contextmanager
+    def recording_failure(self, record: dict[str, Any]) -> Iterator[None]:
+        """Where the block fails, `record` is written with status "interrupted" (Ctrl-C) or "failed" and seconds.
+
+        Raises:
+            MemoryError: It failed for want of memory on the device.
+        """
+        started = time.monotonic()
+        try:
+            yield
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self.write_record(record | {"status": status, "seconds": round(time.monotonic() - started, 3)})
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise MemoryError(reason(error)) from error
+            raise
 
     def write_history(self, history: "pd.DataFrame") -> None:
         """Write `history.parquet`."""

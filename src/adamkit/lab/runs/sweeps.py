@@ -1,14 +1,13 @@
 """A sweep from names and numbers alone, so that it can be written down, taken up again and its best setting trained."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from adamkit.lab import runs
-from adamkit.lab.errors import InputError, reason
+from adamkit.lab.errors import InputError
 from adamkit.lab.hyperparameters import HYPERPARAMETERS, names
 from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.sweeping import spaces
@@ -120,8 +119,7 @@ def execute(
     from adamkit.lab.sweeping.sweeper import sweep
 
     validation = prepared.validation
-    started = time.monotonic()
-    try:
+    with folder.recording_failure(record):
         result = sweep(
             prepared.model,
             prepared.train.x,
@@ -142,12 +140,6 @@ def execute(
             on_progress=on_progress,
             report=False,
         )
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        folder.write_record(record | {"status": status, "seconds": round(time.monotonic() - started, 3)})
-        if "RESOURCE_EXHAUSTED" in str(error):
-            raise MemoryError(reason(error)) from error
-        raise
     ended: dict[str, Any] = {"status": "interrupted" if result.interrupted else "finished"}
     if len(result.history):
         best = result.best().iloc[0]

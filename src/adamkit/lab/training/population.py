@@ -119,8 +119,8 @@ class Program:
         self._metrics_at_start = [np.asarray(v.value) for v in model.metrics_variables]
         # The last, smaller batch is a program of its own: it runs once an epoch, so it is compiled fast.
         self._quick = quick
-        once = _fast_compilation(0 if quick else 1)
-        full = _fast_compilation(1) if quick else None
+        once = fast_compilation(0 if quick else 1)
+        full = fast_compilation(1) if quick else None
         self._train_full = jax.jit(self._train_batches, donate_argnames="state", compiler_options=full)
         self._train_last = jax.jit(self._train_batches, donate_argnames="state", compiler_options=once)
         self._test = jax.jit(self._test_epoch, static_argnames="batch_size", compiler_options=once)
@@ -163,7 +163,7 @@ class Program:
         with _TRACING:
             lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
         is_small = _operations(next(iter(lowered.values()))) * (full // batch_size) < _SMALL
-        fast = _fast_compilation()
+        fast = fast_compilation()
         options = {"full": fast if is_small else {}, "last": fast}
         if validation is not None:
             key = _key("test", (members, validation), batch_size)
@@ -378,7 +378,7 @@ def _operations(lowered: Any) -> float:
 
 
 @functools.cache
-def _fast_compilation(level: int = 1) -> dict[str, Any]:
+def fast_compilation(level: int = 1) -> dict[str, Any]:
     """Options that halve the time to compile on the CPU, for programs whose own time does not count.
 
     Level 0 takes a fifth of the time, and its programs four times as long; level 1 half, and its programs half again.

@@ -10,7 +10,7 @@ import numpy as np
 
 from adamkit.lab import data
 from adamkit.lab.insight.experiments.optimizers import Optimizer, descend
-from adamkit.lab.training.population import _fast_compilation as fast_compilation
+from adamkit.lab.training.population import fast_compilation
 
 CLASSES = 10
 
