@@ -1,15 +1,18 @@
 """What all tests share: Keras's backend, a cache of compiled programs for this session, and Ctrl-C.
 
-Most of the time of a test that trains is compilation, of a few programs again and again. JAX keeps them on disk, in a
-folder that is new for each session, so that none is stale, and for each worker, as JAX writes them in place and another
-process might read half of one. Processes that a test starts find it in their environment. A program from there is the
-compiled one to the byte (`tests/test_program_cache.py`); a test of what compilation itself gives asks for
-`compiled_anew`.
+Most of the time of a test that trains is compilation, of a few programs again and again. They are kept on disk as
+`adamkit`'s commands keep theirs, in a folder that is new for each session, so that none is stale, and that all workers
+and the commands that they start share. A program from there gives the bits of one that is compiled
+(`tests/test_program_cache.py`); a test of what compilation itself gives asks for `compiled_anew`.
+
+XLA optimizes the programs of tests with the mark `optimized` as it does a user's: those that hold bits or printed
+figures. It spares the others most of that, and with it much of their time.
 """
 
 import os
 import shutil
 import signal
+import sys
 import tempfile
 
 import pytest
@@ -24,26 +27,42 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_configure(config):
-    """Before anything imports JAX, which reads these from the environment."""
-    folder = tempfile.mkdtemp(prefix="adamkit-programs-")
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    # With a bound JAX locks the folder (by filelock), so that no thread reads what another one has half written.
-    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**31)
+    """The folder is the main process's to make; its workers find it in the environment."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="adamkit-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["ADAMKIT_CACHE"] = folder
+        os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)  # the user's own, which commands would use instead
+    runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if runs_tests and os.environ["KERAS_BACKEND"] == "jax":
+        from adamkit.lab.training.compiled_programs import keep_on_disk
+
+        assert keep_on_disk()
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures compile anything
+def pytest_runtest_setup(item):
+    """Have XLA optimize the test's programs, or not; those of the test before are forgotten where that changes."""
+    spared = item.get_closest_marker("optimized") is None
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(spared))  # for the processes that it starts
+    if (jax := sys.modules.get("jax")) is not None and jax.config.values["jax_disable_most_optimizations"] != spared:
+        jax.config.update("jax_disable_most_optimizations", spared)
+        jax.clear_caches()
 
 
 @pytest.fixture
-def compiled_anew(monkeypatch):
-    """JAX's cache on disk is off, in this process and in those that it starts."""
+def compiled_anew():
+    """Nothing is kept on disk, by this process and by those that it starts."""
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-    before = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()  # JAX looks only once whether there is one
-    yield
-    jax.config.update("jax_enable_compilation_cache", before)
+    from adamkit.lab.training.compiled_programs import keep_on_disk
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADAMKIT_CACHE", "off")
+        jax.config.update("jax_enable_compilation_cache", False)
+        compilation_cache.reset_cache()  # JAX looks only once whether there is one
+        yield
+    jax.config.update("jax_enable_compilation_cache", True)
     compilation_cache.reset_cache()
+    assert keep_on_disk()

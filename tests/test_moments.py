@@ -22,6 +22,8 @@ from adamkit import moments
 from adamkit.arrays import namespace
 from adamkit.moments import BLOCK
 
+pytestmark = pytest.mark.optimized
+
 NORMAL = float(np.finfo(np.float32).smallest_normal)
 KINDS = {
     "first": (moments.encode_first, moments.decode_first, 8),  # how many numbers there are in a power of two

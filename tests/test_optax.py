@@ -12,6 +12,8 @@ from adamkit import moments
 from adamkit.optax import Blocks, adam
 from tests import reference
 
+pytestmark = pytest.mark.optimized
+
 
 def run(optimizer, x, gradients):
     state = optimizer.init(x)

@@ -10,7 +10,9 @@ import pytest
 from adamkit.lab import train
 from tests.lab.some_models import CASES, compiled
 
-FOLDER = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+pytestmark = pytest.mark.optimized
+
+FOLDER = Path(os.environ["ADAMKIT_CACHE"]) / "programs"
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from hypothesis.extra.numpy import arrays
 
 from adamkit import rounding
 
+pytestmark = pytest.mark.optimized
+
 NARROW = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 EVERY_WAY = [(dtype, name) for dtype in NARROW for name in rounding.ROUNDINGS]
 SEEDED = [(dtype, name) for dtype, name in EVERY_WAY if name in ("compensated8", "stochastic")]

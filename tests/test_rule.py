@@ -13,6 +13,8 @@ import adamkit
 from adamkit import functional, rule
 from tests import reference
 
+pytestmark = pytest.mark.optimized
+
 rates = st.floats(0, 1, exclude_max=True, allow_subnormal=False)
 
 

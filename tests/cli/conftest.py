@@ -8,17 +8,6 @@ from adamkit import cli
 from adamkit.lab.insight import reports
 
 
-@pytest.fixture(scope="session")
-def _cache_folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def not_the_users_own_cache(_cache_folder, monkeypatch):
-    """What a command, in this process or in one of its own, keeps on disk is of this session alone."""
-    monkeypatch.setenv("ADAMKIT_CACHE", str(_cache_folder))
-
-
 @pytest.fixture
 def command_line(monkeypatch, capsys):
     """Runs `adamkit` with arguments: (exit code, standard output, standard error)."""

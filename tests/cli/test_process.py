@@ -21,6 +21,14 @@ from tests.cli.folders import assert_same_bits, tree
 FILES = ["history.parquet", "model.keras", "run.json"]
 TRAIN = sys.executable, "-m", "adamkit", "train", "--no-report"
 HANGS = 600  # seconds, after which a process is taken for dead
+NETWORK = """
+import keras
+from keras import layers
+
+def network():
+    hidden = [layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(), layers.Flatten(), layers.Dropout(0.2)]
+    return keras.Sequential([keras.Input((8, 8, 1)), *hidden, layers.Dense(10, activation="softmax")])
+"""
 LONG = "--epochs", "1000000", "--out", "run", "--model", "logistic"
 
 
@@ -158,13 +166,14 @@ def test_a_small_disk(command_line, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
 @pytest.mark.usefixtures("compiled_anew")
 def test_from_repeats_a_run_to_the_same_bits(backend):
+    Path("my.py").write_text(NETWORK)
     options = (
-        *("--data", "digits", "--model", "cnn", "--validation-split", "0.5", "--batch-size", "449"),
-        "--epochs",
-        "2",
+        *("--data", "digits", "--model", "my.py:network", "--validation-split", "0.5", "--batch-size", "449"),
+        *("--epochs", "2"),
     )
     first, second = (
         [*TRAIN, *arguments]

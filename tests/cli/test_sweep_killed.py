@@ -83,6 +83,7 @@ def start():
     return started
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits(start, command_line, tmp_path, monkeypatch):

@@ -9,6 +9,8 @@ from keras import ops
 from adamkit.keras import Adam
 from tests import reference
 
+pytestmark = pytest.mark.optimized
+
 WIDE = ["float32"] if keras.backend.backend() == "jax" else ["float32", "float64"]  # JAX: float64 is off by default
 
 

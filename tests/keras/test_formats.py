@@ -9,7 +9,7 @@ from adamkit import arrays, moments, rounding, rule
 from adamkit.keras import Adam
 from tests.keras.test_exactness import WIDE, as_numpy
 
-pytestmark = pytest.mark.slow  # most of them compile
+pytestmark = [pytest.mark.slow, pytest.mark.optimized]  # most of them compile
 
 LARGE = (moments.MIN_SIZE // 32, 33)  # of no whole number of blocks
 FORMATS = moments.FORMATS

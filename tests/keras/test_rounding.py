@@ -10,7 +10,7 @@ from adamkit.keras import Adam
 from tests.keras.test_exactness import as_numpy
 from tests.test_rounding import EVERY_WAY, SPECIAL, assert_same_bits, stored
 
-pytestmark = pytest.mark.slow  # most of them compile
+pytestmark = [pytest.mark.slow, pytest.mark.optimized]  # most of them compile
 
 BACKEND = keras.backend.backend()
 NARROW = ("bfloat16", "float16")

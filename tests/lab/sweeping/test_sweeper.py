@@ -238,6 +238,7 @@ def test_a_setting_that_diverges_changes_no_bit_of_the_others(model, of_rates, r
 # Starts and orders.
 
 
+@pytest.mark.optimized
 def test_settings_share_start_and_order_unless_told_otherwise(model):
     twins = [0.01, 0.01]
     same = sweep(model, twins)
@@ -253,6 +254,7 @@ def test_settings_share_start_and_order_unless_told_otherwise(model):
     assert_same_bits(sweep(model, twins, same_start=False), other_start)
 
 
+@pytest.mark.optimized
 def test_the_first_seed_is_the_model_as_it_stands_and_the_others_differ(model):
     rates = RATES[6:8]
     one, three = sweep(model, rates), sweep(model, rates, seeds=3)
@@ -475,6 +477,7 @@ def test_progress_counts_runs_up_to_all(model, trained_chunks):
     pd.testing.assert_frame_equal(seen[-1].summary, result.summary)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "options",
     [{}, {"halving": 2, "seeds": 2, "objective": "-loss"}],
@@ -515,6 +518,7 @@ def test_a_sweep_that_failed_is_taken_up_again_with_nothing_run_twice(model, tmp
         np.testing.assert_array_equal(own, other)
 
 
+@pytest.mark.optimized
 @pytest.mark.usefixtures("no_charts")
 def test_ctrl_c_keeps_what_is_finished(model, tmp_path, trained_chunks):
     undisturbed = sweep(model, RATES)

@@ -167,6 +167,7 @@ def test_a_train_step_of_the_users_is_used():
     assert list(result.history.steps) == [4, 8]
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_order():
     make, objective, x, y = CASES["dropout and batch normalization"]
@@ -178,6 +179,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_order():
     assert not first.history[figures].equals(other.history[figures])
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 def test_training_goes_on_where_it_stopped_and_compiles_once():
     make, objective, x, y = CASES["convolution"]
@@ -224,6 +226,7 @@ def test_members_of_a_population_train_as_if_alone():
             np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.optimized
 def test_ctrl_c_ends_after_the_epoch_and_keeps_what_there_is():
     def press(row):
         if row["epoch"] == 3:
