@@ -6,7 +6,7 @@ like): these stand in `adam.py`. `tests/keras/test_internals.py` names what a ne
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -52,11 +52,22 @@ def moments_of(optimizer: Any) -> list[list[Any]]:
     return [optimizer._momentums, optimizer._velocities, *largest]
 
 
-def copy_exclusions(source: Any, target: Any) -> None:
-    """Exclude from weight decay what `source.exclude_from_weight_decay` has; it sets these attributes when called."""
+def copy_exclusions(source: Any, target: Any, copies: Mapping[int, Any] | None = None) -> None:
+    """Exclude from weight decay what `source.exclude_from_weight_decay` has; it sets these attributes when called.
+
+    Where `target` is for a copy of the model, `copies` has its variables by the ids of the model's own.
+    """
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if hasattr(source, name):
             setattr(target, name, getattr(source, name))
+    if copies is not None and hasattr(source, "_exclude_from_weight_decay"):
+        excluded = source._exclude_from_weight_decay
+        target._exclude_from_weight_decay = {id(copy) for own, copy in copies.items() if own in excluded}
+
+
+def decays(optimizer: Any, variables: Iterable[keras.Variable]) -> list[bool]:
+    """Which of these `exclude_from_weight_decay` leaves to decay."""
+    return [optimizer._use_weight_decay(variable) for variable in variables]
 
 
 def own_value(variable: keras.Variable) -> Any:

@@ -31,7 +31,8 @@ from adamkit.lab.comparing.search import borders, widened
 from adamkit.lab.errors import InputError
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import UnmappableError, free_memory
-from adamkit.lab.sweeping.sweeper import Study, remade
+from adamkit.lab.sweeping.remaking import remade
+from adamkit.lab.sweeping.sweeper import Study
 from adamkit.lab.training.trainer import rows_of
 
 MOST_WIDENED = 3  # times that a space is widened
@@ -353,15 +354,12 @@ class Tuning:
     def _copy(self, optimizer: Optimizer) -> keras.Model:
         """A model of the optimizer's own, with the same weights, so that several are at work at once."""
         try:
-            model = remade(self._model, None)
+            model = remade(self._model)
         except Exception as error:
             raise InputError(
                 "compare needs a model that can be made again from its configuration: "
                 f"{type(self._model).__name__} must have get_config and from_config. Received: {error}"
             ) from error
-        for group in ("trainable_variables", "non_trainable_variables"):
-            for variable, own in zip(getattr(model, group), getattr(self._model, group), strict=True):
-                variable.assign(own)
         model.compile(**compile_arguments(self._model) | {"optimizer": optimizer.make()})
         return model
 

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab.errors import InputError, reason
+from adamkit.lab.sweeping.remaking import fresh_state, steps_of
 from adamkit.lab.training.population import Data, Logs, Members, Program, in_float32, members_of
 from adamkit.lab.training.trainer import loss_first
 
@@ -113,6 +114,7 @@ class Trainer:
         batch_size: Rows a step.
         settings: Of all runs: hyperparameters by name, those that differ from member to member.
         start: The weights of a run's start: (trainable, non-trainable).
+        stands: Whether that is the model as it stands, whose optimizer goes on where it is; else that begins anew.
         order: The order of the rows in a run's epochs: a generator for a run.
         same_order: Whether runs of one chunk share it.
         objective: The value in the logs of a member's epoch that counts, after the sign with which it is to be small.
@@ -129,6 +131,7 @@ class Trainer:
     batch_size: int
     settings: Sequence[Mapping[str, float]]
     start: Callable[[Run], tuple[Arrays, Arrays]]
+    stands: Callable[[Run], bool]
     order: Callable[[Run], np.random.RandomState | None]
     same_order: bool
     interrupted: Callable[[], bool]
@@ -141,6 +144,8 @@ class Trainer:
     def __post_init__(self):
         self._program = Program.of(self.model, quick=self.quick)
         self._one = jax.device_get(members_of(self.model))  # now: a program that is traced changes the optimizer
+        self._steps_before = steps_of(self.model.optimizer)
+        self._fresh = fresh_state(self.model.optimizer, self.model.trainable_variables) if self._steps_before else None
         self._rows = len(jax.tree.leaves(self.data)[0])
         self._devices = _workers()
         self._available = self.memory or int(free_memory() * _SHARE_OF_MEMORY)
@@ -283,6 +288,9 @@ class Trainer:
             for name in names
         }
         members = jax.tree.map(lambda value: np.broadcast_to(value, (len(runs), *value.shape[1:])), self._one)
+        stand = [self._fresh is None or self.stands(run) for run in runs]
+        if "total_steps" in own:  # a schedule is one of this sweep's steps
+            own["first_step"] = np.where(stand, self._steps_before, 0).astype(np.float32)
         members = members._replace(hyperparameters=members.hyperparameters | own)
         if state is not None:
             return members._replace(
@@ -291,6 +299,10 @@ class Trainer:
         with self._one_at_a_time:  # Python's random state is one for all threads
             starts = [self.start(run) for run in runs] if len({*runs}) > 1 else [self.start(runs[0])] * len(runs)
         trainable, non_trainable = zip(*starts, strict=True)
+        if self._fresh is not None and not all(stand):
+            its_own = [array[0] for array in self._one.optimizer]
+            optimizer = _stacked([its_own if stands else self._fresh for stands in stand])
+            members = members._replace(optimizer=optimizer)
         return members._replace(trainable=_stacked(trainable), non_trainable=_stacked(non_trainable))
 
     def _epoch(self, members: Members, order: np.ndarray, device: Any) -> tuple[Members, Logs]:
@@ -323,10 +335,7 @@ class Trainer:
         except Exception as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 return 2 * self._available
-            raise UnmappableError(
-                f"the model cannot be trained as a population{_in_part(error)}: it takes a training step that JAX can "
-                f"map over many weights at once. {reason(error)}. Train its settings one at a time with model.fit"
-            ) from error
+            raise unmappable(error) from error
 
     def _put(self, name: str, data: Data, device: Any) -> Data:
         """`data` on a device; once for all chunks."""
@@ -338,6 +347,14 @@ class Trainer:
 
 class UnmappableError(InputError):
     """A training step that JAX cannot map over members: of the model's, of a layer's or of its optimizer's."""
+
+
+def unmappable(error: BaseException) -> UnmappableError:
+    """That error of a training step, in words."""
+    return UnmappableError(
+        f"the model cannot be trained as a population{_in_part(error)}: it takes a training step that JAX can map over "
+        f"many weights at once. {reason(error)}. Train its settings one at a time with model.fit"
+    )
 
 
 def _in_part(error: BaseException) -> str:

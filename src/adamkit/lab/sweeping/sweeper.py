@@ -4,14 +4,12 @@ import contextlib
 import hashlib
 import json
 import math
-import random
 import shutil
 import tempfile
-import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +25,17 @@ from adamkit.lab import disk, hyperparameters
 from adamkit.lab.disk import HISTORY, PARTS, SUMMARY
 from adamkit.lab.errors import InputError, listed, reason
 from adamkit.lab.sweeping import spaces
-from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer
+from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer, unmappable
+from adamkit.lab.sweeping.remaking import (
+    drawn_start,
+    go_on_from,
+    optimizer_with,
+    remade,
+    steps_of,
+)
 from adamkit.lab.sweeping.tables import parts_in_order, ranked, signed, summarize, with_settings
-from adamkit.lab.training.figures import figures
 from adamkit.lab.training.population import is_adam
+from adamkit.lab.training.tracing import left_alone, reported
 from adamkit.lab.training.trainer import check_count, check_model, checked_data, ctrl_c_asks, loss_first
 
 if TYPE_CHECKING:
@@ -38,7 +43,6 @@ if TYPE_CHECKING:
     from adamkit.lab.insight.reports.page import Page
     from adamkit.lab.insight.sensitivity import Sensitivity
 
-_MAKING = threading.Lock()  # a model is made again with Python's and NumPy's random states, which all threads share
 _SCHEDULE = hyperparameters.names(of="schedule")
 _PROGRAM = hyperparameters.names(changes_program=True)  # settings are grouped by these
 
@@ -113,8 +117,9 @@ class SweepResult:
             seed: Which of its runs.
 
         Returns:
-            A new model, compiled with the setting's optimizer. Where the model's class cannot be made again from its
-            configuration (a subclass without `get_config`), the model that was given, with these weights.
+            A new model, compiled with the setting's optimizer, which has made no step. Where the model's class cannot
+            be made again from its configuration (a subclass without `get_config`), the model that was given, with
+            these weights.
 
         Raises:
             ValueError: There is no such run, or it is not finished.
@@ -126,15 +131,16 @@ class SweepResult:
                 f"Received: setting={setting!r}, seed={seed!r}"
             )
         try:
-            model = remade(self._model, None)
+            model = remade(self._model)
         except Exception:  # whatever the user's class raises
             model = self._model
         for group, arrays in zip((model.trainable_variables, model.non_trainable_variables), weights, strict=True):
             for variable, array in zip(group, arrays, strict=True):
                 variable.assign(array)
         if model is not self._model:
-            options = internals.compile_arguments(self._model)  # as they were given to `compile`
-            model.compile(**options | {"optimizer": _optimizer_for(self._model.optimizer, self.settings[setting])})
+            copies = dict(zip(map(id, self._model.trainable_variables), model.trainable_variables, strict=True))
+            optimizer = optimizer_with(self._model.optimizer, self.settings[setting], copies)
+            model.compile(**internals.compile_arguments(self._model) | {"optimizer": optimizer})
         return model
 
     def to_parquet(self, path: str | Path) -> None:
@@ -201,6 +207,8 @@ def sweep(
     batch_size: int = 32,
     validation_data: tuple | None = None,
     validation_split: float = 0.0,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
     seeds: int = 1,
     objective: str | None = None,
     shuffle: bool = True,
@@ -231,8 +239,12 @@ def sweep(
         batch_size: Rows a step, unless it is in the space.
         validation_data: `(x, y)` or `(x, y, sample_weight)`, evaluated after each epoch.
         validation_split: The share of the rows, 0 <= share < 1, to validate on: the last ones.
+        class_weight: The weight of the loss of each class (label: weight; others 1). Not with `sample_weight`.
+        sample_weight: (rows,) the weight of the loss of each row; or as many as there are outputs.
         seeds: Runs of each setting, with a start and an order of the rows of its own each. The first starts as the
-            model stands; for the others its initializers draw anew.
+            model stands, where it is trained already with the optimizer's moments and step count. For the others
+            initializers draw the trainable weights anew, and the optimizer begins anew; what a training step leaves
+            alone (layers that are frozen, or adapted to data) they have as it stands.
         objective: The column of the history, at the last epoch, that is to be small; with a minus before its name, to
             be large (`"-val_accuracy"`). Default: `"val_loss"` with validation data, else `"loss"`.
         shuffle: Whether each epoch has a new order of the rows.
@@ -284,7 +296,7 @@ def sweep(
     for name, value, least in (("halving", halving, 2), ("patience", patience, 1), ("memory", memory, 1)):
         if value is not None:
             check_count(name, value, least)
-    data, validation = checked_data(x, y, validation_data, validation_split)
+    data, validation = checked_data(x, y, validation_data, validation_split, class_weight, sample_weight)
     options = {
         "epochs": epochs, "batch_size": batch_size, "seeds": seeds, "objective": objective, "shuffle": shuffle,
         "seed": seed, "same_start": same_start, "same_order": same_order, "halving": halving, "patience": patience,
@@ -339,20 +351,19 @@ class Study:
         quick=False,
     ):
         self.started = time.perf_counter()
-        build_for(model, jax.tree.map(lambda rows: rows[: options["batch_size"]], data))
+        first = slice(options["batch_size"])
+        self._batch, checked = jax.tree.map(lambda rows: rows[first], (data, validation))
+        build_for(model, self._batch)
         _check_hyperparameters(model.optimizer, settings[0])
-        self.names = _columns(model, validation is not None)
-        objective = options["objective"] or ("val_loss" if validation is not None else "loss")
-        if objective.removeprefix("-") not in self.names:
-            accepted = f"objective must be one of {listed(self.names)}, or one with a minus"
-            raise InputError(f"{accepted}. Received: {objective!r}")
-        options = options | {"objective": objective}
+        self.names = _columns(model, self._batch, checked)
+        options = options | {"objective": _objective(options["objective"], self.names, validation is not None)}
         self.model, self.data, self.validation = model, data, validation
         self.settings, self.options, self.memory = settings, options, memory
         self.folder = None if folder is None else Path(folder)
         self.parts = _Parts.open(folder, _fingerprint(model, data, validation, settings, options))
         self.on_progress, self.size, self.most, self.quick = on_progress, size, most, quick
         self._starts: dict[int, tuple] = {}
+        self._kept: list[bool] | None = None  # which non-trainable variables every start has as they stand
         self._so_far: dict[Run, tuple[float, int]] = {}  # each run's smallest objective, and the epochs since
         self.dropped: set[int] = set()
         self.interrupted = False
@@ -464,8 +475,9 @@ class Study:
         batch_size = int(setting.get("batch_size", 0)) or options["batch_size"]
         return Trainer(
             self.model, self.data, self.validation, batch_size, self._hyperparameters(batch_size), self._start,
-            self._order, options["same_order"] or not options["shuffle"], lambda: self.interrupted,
-            signed(options["objective"]), options["patience"], self._so_far, self.memory, self.quick,
+            lambda run: self._number(run) == 0, self._order, options["same_order"] or not options["shuffle"],
+            lambda: self.interrupted, signed(options["objective"]), options["patience"], self._so_far, self.memory,
+            self.quick,
         )  # fmt: skip
 
     def _hyperparameters(self, batch_size: int) -> list[dict[str, float]]:
@@ -478,26 +490,35 @@ class Study:
             mapped = [{"learning_rate": rate, "total_steps": total} | one for one in mapped]
         return mapped
 
-    def _start(self, run: Run) -> tuple:
-        number = run.seed if self.options["same_start"] else run.setting * self.options["seeds"] + run.seed
+    def _number(self, run: Run) -> int:
+        """Of its start: 0 is the model as it stands."""
+        return run.seed if self.options["same_start"] else run.setting * self.options["seeds"] + run.seed
+
+    def _start(self, run: Run) -> tuple[list, list]:
+        """The weights that a run starts with."""
+        number = self._number(run)
         if number in self._starts:
             return self._starts[number]
         if number == 0:
-            made = self.model
+            groups = (self.model.trainable_variables, self.model.non_trainable_variables)
+            trainable, non_trainable = ([np.array(v.value) for v in group] for group in groups)
         else:
-            try:
-                made = remade(self.model, self.options["seed"] + number)
-            except Exception as error:
-                raise InputError(
-                    "several starts need a model that can be made again from its configuration: "
-                    f"{type(self.model).__name__} must have get_config and from_config as Keras's guide to "
-                    f"serialization shows. Received: {reason(error)}"
-                ) from error
-        variables = (made.trainable_variables, made.non_trainable_variables)
-        start = tuple([np.array(v.value) for v in group] for group in variables)
+            trainable, non_trainable = self._drawn(number)
         if self.options["same_start"]:  # else they would be as many as settings
-            self._starts[number] = start
-        return start
+            self._starts[number] = trainable, non_trainable
+        return trainable, non_trainable
+
+    def _drawn(self, number: int) -> tuple[list, list]:
+        if self._kept is None:
+            self._kept = left_alone(self.model, self._batch)
+        try:
+            return drawn_start(self.model, self._kept, [self.options["seed"], number])
+        except Exception as error:
+            raise InputError(
+                "several starts need a model that can be made again from its configuration: "
+                f"{type(self.model).__name__} must have get_config and from_config as Keras's guide to "
+                f"serialization shows. Received: {reason(error)}"
+            ) from error
 
     def _order(self, run: Run) -> np.random.RandomState | None:
         options = self.options
@@ -647,10 +668,27 @@ def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
         )
 
 
-def _columns(model: keras.Model, validated: bool) -> list[str]:
-    """The names of loss and metrics in a history."""
-    names = loss_first(figures(model.get_metrics_result()))
-    return names + [f"val_{name}" for name in names if validated]
+def _columns(model: keras.Model, batch: Any, validation: Any) -> list[str]:
+    """The names of loss and metrics in a history; of a step of the user's, those that it reports."""
+    try:
+        names = loss_first(reported(model, batch))
+        of_validation = reported(model, validation, test=True) if validation is not None else []
+        return names + [f"val_{name}" for name in loss_first(of_validation)]
+    except Exception as error:  # whatever the user's step raises
+        raise unmappable(error) from error
+
+
+def _objective(asked: str | None, names: Sequence[str], validated: bool) -> str:
+    """The objective, of the columns of the history.
+
+    Raises:
+        InputError: It is none of them.
+    """
+    objective = asked or ("val_loss" if validated else "loss")
+    if objective.removeprefix("-") not in names:
+        received = repr(asked) if asked else f"none, and no {objective} is reported"
+        raise InputError(f"objective must be one of {listed(names)}, or one with a minus. Received: {received}")
+    return objective
 
 
 def _program_of(optimizer: Any, setting: spaces.Setting) -> tuple:
@@ -677,41 +715,14 @@ def _optimizer(model: keras.Model, setting: spaces.Setting) -> Iterator[None]:
     if not needed:
         yield
         return
-    model.optimizer = _optimizer_for(own, needed)
+    model.optimizer = optimizer_with(own, needed)
     model.optimizer.build(model.trainable_variables)
+    if steps_of(own):  # settings of one sweep begin alike
+        go_on_from(own, model.optimizer)
     try:
         yield
     finally:
         model.optimizer = own
-
-
-def _optimizer_for(optimizer: Any, setting: spaces.Setting) -> Any:
-    """A new optimizer with the hyperparameters of a setting."""
-    config = optimizer.get_config()
-    if hasattr(optimizer, "inner_optimizer"):  # Keras's loss scaler
-        return type(optimizer)(**config | {"inner_optimizer": _optimizer_for(optimizer.inner_optimizer, setting)})
-    return type(optimizer).from_config(config | {name: value for name, value in setting.items() if name in config})
-
-
-def remade(model: keras.Model, seed: int | None) -> keras.Model:
-    """The model made again from its configuration: with a seed, initial weights that this draws."""
-    with _MAKING:
-        states = random.getstate(), np.random.get_state()
-        try:
-            if seed is not None:
-                random.seed(seed)  # Keras draws its seeds from here
-                np.random.seed(seed)
-            with without_tensorflow():
-                made = type(model).from_config(model.get_config())
-                if not made.built:
-                    made.build_from_config(model.get_build_config())
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-    shapes, own = ([tuple(v.shape) for v in one.trainable_variables] for one in (made, model))
-    if shapes != own:
-        raise ValueError(f"made again it has weights of the shapes {listed(shapes)}, and has {listed(own)}")
-    return made
 
 
 def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, options: Any) -> str:
@@ -722,9 +733,11 @@ def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, 
     optimizers = {id(one): one for one in (optimizer, without_scaler(optimizer))}
     parts = [*optimizers.values(), *internals.flat_layers(model), *keras.tree.flatten(objective["loss"])]
     with without_tensorflow():
-        described = [objective.get("loss_weights"), *(_described(part) for part in parts)]
+        decays = internals.decays(without_scaler(optimizer), model.trainable_variables)
+        described = [objective.get("loss_weights"), decays, *(_described(part) for part in parts)]
     digest.update(json.dumps(described, sort_keys=True, default=lambda value: type(value).__name__).encode())
-    weights = [v.value for v in (*model.trainable_variables, *model.non_trainable_variables)]
+    state = (*model.trainable_variables, *model.non_trainable_variables, *optimizer.variables)
+    weights = [v.value for v in state]
     for array in jax.tree.leaves([data, validation, weights]):
         array = np.asarray(array)
         digest.update(f"{array.dtype}{array.shape}".encode())

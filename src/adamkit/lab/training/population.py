@@ -26,6 +26,7 @@ from adamkit.lab import hyperparameters
 from adamkit.lab.errors import InputError
 from adamkit.lab.training.figures import figures
 from adamkit.lab.training.numbers import Number
+from adamkit.lab.training.tracing import TRACING
 from adamkit.lab.training.windows import as_matrix_products, operations
 
 Data = tuple[Any, Any, Any]  # x, y, sample weights: arrays (rows, …) or nested structures of them; None where absent
@@ -35,8 +36,7 @@ _ATTRIBUTES = hyperparameters.names(of="adam", changes_program=False)  # Adam ke
 # Operations of an epoch. Fast compilation makes a program up to a fifth slower and saves half of the time to compile,
 # which is at least a quarter of a second; a core does 10¹⁰ operations a second.
 _SMALL = 2e8
-_SCHEDULE = (*hyperparameters.names(of="schedule"), "total_steps")
-_TRACING = threading.Lock()  # a step is traced with parts of Keras and of its optimizer replaced: one at a time
+_SCHEDULE = (*hyperparameters.names(of="schedule"), "total_steps", "first_step")
 
 # From here on XLA's own convolution, which needs a call for each step, beats the matrix products of a loop: it needs
 # about two thirds of the processor's time, and the call is a small part of it (seen on two busy cores at 30 to 400
@@ -160,14 +160,14 @@ class Program:
             calls["full"] = (state, members.hyperparameters, data, batches)
         if full < rows:
             calls["last"] = (state, members.hyperparameters, data, order[None, ..., full:])
-        with _TRACING:
+        with TRACING:
             lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
         is_small = _operations(next(iter(lowered.values()))) * (full // batch_size) < _SMALL
         fast = fast_compilation()
         options = {"full": fast if is_small else {}, "last": fast}
         if validation is not None:
             key = _key("test", (members, validation), batch_size)
-            with _TRACING:
+            with TRACING:
                 lowered[key] = self._test.lower(members, validation, batch_size=batch_size)
         with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles without Python's lock
             compiled = {
@@ -207,7 +207,7 @@ class Program:
         """Bytes that an epoch needs on the device beside the data, as XLA plans it; this compiles the program."""
         batches = order[None] if order.shape[-1] < batch_size else _batches(order, batch_size)
         batches = next(self._calls(batches, len(members.optimizer[0])))
-        with _TRACING:
+        with TRACING:
             lowered = self._train_full.lower(self._state(members), members.hyperparameters, data, batches)
         plan: Any = lowered.compile().memory_analysis()
         state = sum(array.nbytes for array in jax.tree.leaves(members))
@@ -248,7 +248,7 @@ class Program:
             return function(*args, **static)
         with self._compiling:
             if key not in self._compiled:
-                with _TRACING:
+                with TRACING:
                     lowered = function.lower(*args, **static)
                 lowered.compile()  # kept by JAX, as what was traced is; other programs are traced meanwhile
                 self._compiled.add(key)
@@ -273,7 +273,8 @@ class Program:
         def member_step(state, hyperparameters, batch):
             if "learning_rate" in hyperparameters:
                 step_count, rate = _places(self._model.optimizer)
-                now = scheduled(state[2][step_count].astype("float32"), hyperparameters)
+                step = state[2][step_count].astype("float32") - hyperparameters.get("first_step", 0.0)
+                now = scheduled(step, hyperparameters)
                 state[2][rate] = now.astype(state[2][rate].dtype)
             own = {name: value for name, value in hyperparameters.items() if name not in _SCHEDULE}
             with _given(optimizer, own), as_matrix_products(in_loop=not alone or len(batches) > 1):
