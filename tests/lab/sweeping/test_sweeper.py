@@ -375,7 +375,7 @@ def test_a_run_that_patience_ended_is_ranked_at_each_rung_and_goes_no_further(mo
         epochs = 9 if number == winner else 3 if number in third else 1
         theirs = run_of(alone, number, seed)
         assert_same_run(run_of(halved, number, seed), {name: values[:epochs] for name, values in theirs.items()})
-    assert halved.summary.epochs[winner] == patience + 1
+    assert halved.summary.epochs[winner] == max(len(run_of(alone, winner, seed)["loss"]) for seed in range(2)) < 9
     assert halved.best(2).setting.tolist() == [winner]
 
 

@@ -38,7 +38,7 @@ def remade(model: keras.Model) -> keras.Model:
             copy.load_own_variables(store)
     for group in ("trainable_variables", "non_trainable_variables"):
         for variable, own in zip(getattr(made, group), getattr(model, group), strict=True):
-            variable.assign(own.value)
+            variable.assign(np.array(own.value))  # a copy: on JAX `fit` gives away its buffers
     return made
 
 
@@ -104,7 +104,7 @@ def go_on_from(source: Any, target: Any) -> None:
     state: dict[tuple, Any] = dict(_numbered(source))
     for place, variable in _numbered(target):
         if place in state and state[place].shape == variable.shape:
-            variable.assign(state[place].value)
+            variable.assign(np.array(state[place].value))
 
 
 def fresh_state(optimizer: Any, variables: Sequence[Any]) -> list[np.ndarray]:
