@@ -172,6 +172,33 @@ def test_an_optimizer_that_cannot_be_made_again_is_named():
         lab.sweep(plain(Named("mine")), X, Y, space={"amsgrad": [True]}, **OPTIONS)
 
 
+# Weights of classes and rows.
+
+
+def test_weights_of_classes_and_rows_count_as_in_fit():
+    signs = (Y > 0).astype("float32")
+    by_class = {0: 0.5, 1: 3.0}
+    options = OPTIONS | {"validation_split": 0.5, "batch_size": 10}
+
+    def made():
+        model = plain(Adam(0.01))
+        model.compile(model.optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
+        return model
+
+    space = {"learning_rate": [0.01, 0.1]}
+    swept = made()
+    rows = np.linspace(0, 2, 40, dtype="float32")
+    for weights in ({"class_weight": by_class}, {"sample_weight": rows}):
+        history = lab.sweep(swept, X, signs, space=space, **options, **weights).history
+        theirs = made().fit(X, signs, verbose=0, **options, **weights).history
+        own = history.loc[history.setting == 0]
+        # Rows that are split off are weighed by their own weights, but not by those of their classes.
+        for column in ("loss", "val_loss"):
+            np.testing.assert_allclose(own[column], theirs[column], rtol=1e-5)
+    with pytest.raises(ValueError, match="class_weight and sample_weight cannot both be given"):
+        lab.sweep(swept, X, signs, space=space, class_weight=by_class, sample_weight=rows, **options)
+
+
 # A model that is trained already.
 
 

@@ -265,7 +265,7 @@ def test_an_error_in_the_callers_function_leaves_the_model_usable():
         ({"validation_split": 1e-20}, ValueError, "leaves 50 of 50 rows to train on and 0 to validate on"),
         ({"x": TABLE[:-1]}, ValueError, "training data must have the same number of rows"),
         ({"x": TABLE[:0], "y": LABELS[:0]}, ValueError, "at least 1"),
-        ({"x": np.array(["a"] * ROWS, dtype=object)}, ValueError, "must be arrays of numbers"),
+        ({"x": np.array(["a"] * ROWS, dtype=object)}, ValueError, "x must be an array of numbers .* dtype object"),
         ({"validation_data": (TABLE,)}, ValueError, r"validation_data must be \(x, y\)"),
         ({"class_weight": {0: 1.0}, "sample_weight": LABELS}, ValueError, "cannot both be given"),
         ({"model": keras.Sequential([keras.Input((6,)), layers.Dense(1)])}, ValueError, "model must be compiled"),

@@ -20,8 +20,9 @@ import pandas as pd
 
 from adamkit import rule
 from adamkit.keras.internals import build_for, learning_rate_of
-from adamkit.lab.errors import InputError
+from adamkit.lab.errors import InputError, listed
 from adamkit.lab.training.population import Program, members_of
+from adamkit.lab.training.tracing import reported
 from adamkit.lab.training.trainer import check_count, check_model, checked_data
 
 LOW, HIGH, STEPS = 1e-7, 10.0, 200
@@ -110,7 +111,10 @@ def learning_rate_range(
     for name, value, least in (("steps", steps, 10), ("batch_size", batch_size, 1), ("orders", orders, 1)):
         check_count(name, value, least)
     data, _ = checked_data(x, y, None, 0.0)
-    build_for(model, jax.tree.map(lambda rows: rows[:batch_size], data))
+    batch = jax.tree.map(lambda rows: rows[:batch_size], data)
+    build_for(model, batch)
+    if "loss" not in (names := reported(model, batch)):
+        raise InputError(f"the model's training step must report a loss. Received: one that reports {listed(names)}")
     rate = learning_rate_of(model.optimizer)
     if not isinstance(rate, keras.Variable):
         raise InputError(

@@ -239,7 +239,8 @@ def sweep(
         batch_size: Rows a step, unless it is in the space.
         validation_data: `(x, y)` or `(x, y, sample_weight)`, evaluated after each epoch.
         validation_split: The share of the rows, 0 <= share < 1, to validate on: the last ones.
-        class_weight: The weight of the loss of each class (label: weight; others 1). Not with `sample_weight`.
+        class_weight: The weight of the loss of each class (label: weight; others 1), of the rows to train on. Not with
+            `sample_weight`.
         sample_weight: (rows,) the weight of the loss of each row; or as many as there are outputs.
         seeds: Runs of each setting, with a start and an order of the rows of its own each. The first starts as the
             model stands, where it is trained already with the optimizer's moments and step count. For the others

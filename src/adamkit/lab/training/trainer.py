@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab.errors import InputError
+from adamkit.lab.training.arrays import as_arrays, type_of
 from adamkit.lab.training.figures import figures
 
 Epoch = dict[str, float]  # one row of a history
@@ -101,7 +102,8 @@ def train(
 
     Args:
         model: A compiled model: its optimizer, loss and metrics are used, and its weights trained in place.
-        x: Inputs: an array (rows, …), or a list, tuple or dictionary of them for a model with several inputs.
+        x: Inputs: an array (rows, …) of any library, a table of numbers or a list of rows, in memory or a
+            `numpy.memmap`; or a list, tuple or dictionary of arrays for a model with several inputs.
         y: Targets, likewise.
         epochs: How often to go through the data, >= 1.
         batch_size: Rows a step, >= 1; the last step of an epoch has what is left. Defaults to 32.
@@ -111,7 +113,8 @@ def train(
         shuffle: Whether to draw a new order of the rows for each epoch. Defaults to True.
         seed: Of that order. Initial weights and dropout have their own seeds, set where the model is made
             (`keras.utils.set_random_seed`). Defaults to 0.
-        class_weight: The weight of the loss of each class (label: weight; others 1). Not with `sample_weight`.
+        class_weight: The weight of the loss of each class (label: weight; others 1), of the rows to train on. Not with
+            `sample_weight`.
         sample_weight: (rows,) the weight of the loss of each row; or as many as there are outputs.
         on_epoch: Called after each epoch with its row of the history.
 
@@ -119,7 +122,8 @@ def train(
         The history and the trained model.
 
     Raises:
-        TypeError: `model` is no Keras model.
+        TypeError: `model` is no Keras model, or the data are no arrays (a sparse matrix, a generator, a
+            `tf.data.Dataset`).
         ValueError: It is not compiled, an argument is out of range, or the arrays differ in their number of rows.
 
     Example:
@@ -171,20 +175,27 @@ def checked_data(
         raise ValueError(f"validation_split must be >= 0 and < 1. Received: validation_split={validation_split!r}")
     if class_weight is not None and sample_weight is not None:
         raise ValueError("class_weight and sample_weight cannot both be given")
-    data = _arrays("training data", (x, y, sample_weight))
-    if class_weight is not None:
+    data = _arrays("training data", ("x", "y", "sample_weight"), (x, y, sample_weight))
+    if class_weight is not None and not isinstance(class_weight, Mapping):
+        kind = type_of(class_weight)
+        raise TypeError(f"class_weight must be a dictionary of labels to weights. Received: {kind}")
+    validation = None if validation_data is None else part_of("validation_data", validation_data)
+    if validation is None and validation_split:
+        data, validation = split_off(data, validation_split)
+    if class_weight is not None:  # after the split: as in Keras, only the rows to train on are weighed by their class
         data = (data[0], data[1], _weights_of(data[1], class_weight))
-    data = _weight_each_output(data)
-    if validation_data is not None:
-        return data, part_of("validation_data", validation_data)
-    return split_off(data, validation_split) if validation_split else (data, None)
+    return _weight_each_output(data), None if validation is None else _weight_each_output(validation)
 
 
 def part_of(name: str, data: tuple) -> Any:
     """`(x, y)` or `(x, y, sample_weight)` as checked arrays (x, y, sample weights)."""
+    accepted = f"{name} must be (x, y) or (x, y, sample_weight)"
+    if not isinstance(data, (tuple, list)):
+        raise TypeError(f"{accepted}. Received: {type_of(data)}")
     if len(data) not in (2, 3):
-        raise ValueError(f"{name} must be (x, y) or (x, y, sample_weight). Received: {len(data)}")
-    return _weight_each_output(_arrays(name, (*data, None)[:3]))
+        raise ValueError(f"{accepted}. Received: {len(data)}")
+    names = tuple(f"{one} of {name}" for one in ("x", "y", "sample_weight"))
+    return _weight_each_output(_arrays(name, names, (*data, None)[:3]))
 
 
 def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> None:
@@ -275,25 +286,14 @@ def ctrl_c_asks(run: Interruptible) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _arrays(name: str, data: Any) -> Any:
-    """The data as NumPy arrays of equal length; other floats than `floatx` become `floatx`, as in Keras."""
-
-    def array(values: Any) -> np.ndarray | None:
-        if values is None:
-            return None
-        values = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else keras.ops.convert_to_numpy(values))
-        if values.ndim == 0 or values.dtype == object:
-            hint = "; adamkit.lab.data.Encoding makes numbers of a table's text and dates" * (values.ndim == 2)
-            raise ValueError(
-                f"{name} must be arrays of numbers (rows, …). Received: {values.dtype} {values.shape}{hint}"
-            )
-        is_float = "float" in values.dtype.name
-        return values.astype(keras.backend.floatx(), copy=False) if is_float else values
-
-    data = keras.tree.map_structure(array, data)
+def _arrays(name: str, names: tuple[str, ...], data: tuple) -> Any:
+    """The data as NumPy arrays of equal length."""
+    data = tuple(as_arrays(one, values) for one, values in zip(names, data, strict=True))
     lengths = {len(values) for values in keras.tree.flatten(data) if values is not None}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"{name} must have the same number of rows, at least 1, in every array. Received: {lengths}")
+        raise ValueError(
+            f"{name} must have the same number of rows, at least 1, in every array. Received: {sorted(lengths)}"
+        )
     return data
 
 
