@@ -1,9 +1,7 @@
 """What a sweep says about each hyperparameter: how wide its good range is, how much it matters, what diverges.
 
 The good range of a hyperparameter is where some setting comes within 5 % of the best: what its value allows when the
-others are tuned. Importance is functional ANOVA (Hutter, Hoos and Leyton-Brown 2014, "An Efficient Approach for
-Assessing Hyperparameter Importance"): the share of the variance among settings that one hyperparameter explains alone,
-and that two explain together beyond each alone, by the marginals of a random forest (scikit-learn's).
+others are tuned. Importance is a share of the variance of the settings' ranks, with how sure it is: see `anova`.
 """
 
 import dataclasses
@@ -18,14 +16,18 @@ import pandas as pd
 
 from adamkit.lab.errors import InputError, listed
 from adamkit.lab.hyperparameters import HYPERPARAMETERS, Hyperparameter, Value
+from adamkit.lab.insight import anova
+from adamkit.lab.insight.anova import Share
 
 NEAR = 0.05  # what "within 5 % of the best" means
-FEWEST_SETTINGS = 8  # below, a forest has nothing to learn from
+FLAT = 1e-3  # of the way from the best to the median: a best that is nearer to 0 is 0, of which no share is a measure
+FEWEST_SETTINGS = 8  # below, there is nothing to learn from
+FEWEST_FINITE = 4  # settings that do not diverge
 FEWEST_BINS = 4
-TREES = 100
-LEVELS = 12  # values of a hyperparameter at which a marginal is taken
 NEGLIGIBLE = 0.01  # share of the variance
-TRUSTED = 0.2  # share of the variance that the forest foresees in settings it has not seen, for its marginals to count
+MOSTLY = 0.8  # share of the noise above which nothing is said of the rest
+ROUGH = 0.2  # from the lowest to the highest that a share may be: more settings are called for
+SHARP = 0.05  # below, that is not shown
 WORDS = {
     "learning_rate": "learning rates",
     "weight_decay": "weight decays",
@@ -58,8 +60,10 @@ class Effect:
         to_highest: It ends at the highest value tried.
         sampled: The settings are no grid, so each value was tried with few values of the others, or one: where they
             were not good ones the range may be wider.
-        importance: Share of the variance that the hyperparameter explains alone, 0 to 1. None where it cannot be said.
+        importance: Share of the variance of the settings' ranks that the hyperparameter explains alone, 0 to 1. None
+            where it cannot be said.
         profile: The best setting at each value, by value.
+        importance_range: Where that share lies with a chance of 90 %: lowest and highest. None where it cannot be said.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Effect:
     sampled: bool
     importance: float | None
     profile: tuple[Point, ...]
+    importance_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ class Sensitivity:
         objective: Name of what is to be small; with a minus, of what is to be large.
         settings: How many there are.
         best: The best setting's objective, as a mean over seeds. NaN where all settings diverge.
-        threshold: What is still within 5 % of the best: `best` + 5 % of its size.
+        threshold: What is still near the best: `best` + 5 % of its size. Where the best is 0, or as good as 0 beside
+            the others: `best` + 5 % of the way to the median of the settings that do not diverge.
         diverged: How many settings diverge, with at least one seed.
         effects: One for each hyperparameter that has more than one value; none where all settings diverge.
         interactions: For each two of them the share of the variance that they explain together beyond each alone, 0 to
@@ -90,6 +96,10 @@ class Sensitivity:
         why_no_importance: The reason, in words, why there is no importance. None where there is.
         first_divergence: The smallest learning rate among settings that diverge, if larger ones than the smallest were
             tried. None otherwise.
+        interaction_ranges: Where each share in `interactions` lies with a chance of 90 %.
+        noise: The share that no hyperparameter explains, 0 to 1: luck, or what is too fine for so many settings. None
+            where it cannot be said.
+        near: In words, what "near the best" means: `"within 5 % of the best"`, or of the way to the median.
     """
 
     objective: str
@@ -101,22 +111,35 @@ class Sensitivity:
     interactions: dict[tuple[str, str], float]
     why_no_importance: str | None
     first_divergence: float | None
+    interaction_ranges: dict[tuple[str, str], tuple[float, float]] = dataclasses.field(default_factory=dict)
+    noise: float | None = None
+    near: str = "within 5 % of the best"
 
     def describe(self) -> list[str]:
         """What this says, in words: one line a hyperparameter, then how much each matters, then divergence."""
         metric = self.objective.removeprefix("-")
-        lines = [range_in_words(metric, effect) for effect in self.effects]
+        lines = [range_in_words(metric, effect, self.near) for effect in self.effects]
         if self.why_no_importance:
             lines.append(self.why_no_importance)
         if self.interactions:
-            ranked = sorted(self.effects, key=lambda effect: -(effect.importance or 0))
-            alone = ", ".join(f"{effect.name} {_percent(effect.importance or 0)}" for effect in ranked)
-            lines.append(f"of the differences in {metric}, each explains alone: {alone}")
-            (a, b), share = max(self.interactions.items(), key=lambda pair: pair[1])
-            strongest = f"{a} and {b} interact most: together they explain {_percent(share)} more"
-            lines.append(strongest if share >= 0.01 else "no two of them interact")
+            lines += self._importance_in_words(metric)
         lines.append(self._divergence_in_words())
         return lines
+
+    def _importance_in_words(self, metric: str) -> list[str]:
+        ranked = sorted(self.effects, key=lambda effect: -(effect.importance or 0))
+        alone = [f"{effect.name} {_sure(effect.importance or 0, effect.importance_range)}" for effect in ranked]
+        noise = f"; {_percent(self.noise)} is noise" if (self.noise or 0) >= SHARP else ""
+        (a, b), share = max(self.interactions.items(), key=lambda pair: pair[1])
+        how_sure = _sure(share, self.interaction_ranges.get((a, b)))
+        together = f"{a} and {b} interact most: together they explain {how_sure} more"
+        ranges = [*self.interaction_ranges.values(), *(e.importance_range for e in ranked if e.importance_range)]
+        is_rough = max((high - low for low, high in ranges), default=0.0) >= ROUGH
+        return [
+            f"of the differences in {metric}, by rank, each explains alone: {', '.join(alone)}{noise}",
+            together if share >= NEGLIGIBLE else "no two of them interact",
+            *[f"these shares are rough: {self.settings} settings are few to tell them apart; train more"] * is_rough,
+        ]
 
     def _divergence_in_words(self) -> str:
         if not self.diverged:
@@ -153,7 +176,7 @@ def sensitivity(summary: pd.DataFrame, hyperparameters: Sequence[str], objective
         of a hyperparameter that explains less than 1 %, alone and with others, is then all that was tried: where it
         seems better, the others happened to be.
 
-        The forest learns the rank of the objective, not the objective: a loss of 10⁶ would else be all the variance
+        Importance is of the rank of the objective, not of the objective: a loss of 10⁶ would else be all the variance
         there is. Diverging settings share the last rank.
 
     Example:
@@ -176,14 +199,16 @@ def sensitivity(summary: pd.DataFrame, hyperparameters: Sequence[str], objective
         return Sensitivity(**figures, **nothing, why_no_importance=None, first_divergence=None)
 
     best = float(values.min())
-    threshold = best + NEAR * abs(best)
+    threshold, near = _threshold(values)
     sampled = not _is_grid(columns)
     bins = max(FEWEST_BINS, round(len(values) ** (1 / max(len(columns), 1)))) if sampled else len(values)
-    alone, together, why_not = _importances(columns, values)
+    shares, why_not = _shares(columns, values)
+    parts: dict = {} if shares is None else shares.parts
+    together = {name: share for name, share in parts.items() if isinstance(name, tuple)}
     effects = []
     for name, column in columns.items():
-        effect = _effect(name, _profile(column, values, bins), threshold, sampled, alone.get(name))
-        influence = alone.get(name, 1) + sum(part for pair, part in together.items() if name in pair)
+        effect = _effect(name, _profile(column, values, bins), threshold, sampled, parts.get(name))
+        influence = 1 if shares is None else shares.in_all[name]
         effects.append(_good_everywhere(effect, column) if sampled and influence < NEGLIGIBLE else effect)
     rates = columns.get("learning_rate", np.zeros(len(values)))
     first = float(rates[diverges].min()) if diverges.any() else 0.0
@@ -192,9 +217,12 @@ def sensitivity(summary: pd.DataFrame, hyperparameters: Sequence[str], objective
         best=best,
         threshold=threshold,
         effects=tuple(effects),
-        interactions=together,
+        interactions={pair: share.mean for pair, share in together.items()},
         why_no_importance=why_not,
         first_divergence=first if first > float(rates.min()) else None,
+        interaction_ranges={pair: (share.low, share.high) for pair, share in together.items()},
+        noise=None if shares is None else shares.noise.mean,
+        near=near,
     )
 
 
@@ -215,12 +243,12 @@ def shown(name: str, value: Value) -> str:
     return f"{value:.2g}"
 
 
-def range_in_words(metric: str, effect: Effect) -> str:
-    """The good range of a hyperparameter in one sentence, without a full stop."""
+def range_in_words(metric: str, effect: Effect, near: str = Sensitivity.near) -> str:
+    """The good range of a hyperparameter in one sentence, without a full stop; `near` as in `Sensitivity`."""
     name = effect.name
     known, words = HYPERPARAMETERS[name], WORDS.get(name, name)
     low, high = shown(name, effect.low), shown(name, effect.high)
-    near_best = f"{metric} stays within 5 % of the best"
+    near_best = f"{metric} stays {near}"
     if known.kind == "flag":
         return (
             f"{near_best} with and without {name}"
@@ -270,14 +298,15 @@ def _profile(values: np.ndarray, objective: np.ndarray, bins: int) -> tuple[Poin
     return tuple(points)
 
 
-def _effect(name: str, profile: tuple[Point, ...], threshold: float, sampled: bool, importance: float | None) -> Effect:
+def _effect(name: str, profile: tuple[Point, ...], threshold: float, sampled: bool, share: Share | None) -> Effect:
     known = HYPERPARAMETERS[name]
     i = int(np.argmin([point.objective for point in profile]))
     low, from_lowest = _edge(known, profile[i::-1], threshold)
     high, to_highest = _edge(known, profile[i:], threshold)
     begin, end = known.position([low, high])
     width = float(end - begin) if math.isfinite(begin) else math.nan
-    return Effect(name, profile[i].value, low, high, width, from_lowest, to_highest, sampled, importance, profile)
+    importance, sure = (None, None) if share is None else (share.mean, (share.low, share.high))
+    return Effect(name, profile[i].value, low, high, width, from_lowest, to_highest, sampled, importance, profile, sure)
 
 
 def _good_everywhere(effect: Effect, values: np.ndarray) -> Effect:
@@ -303,59 +332,41 @@ def _edge(known: Hyperparameter, points: Sequence[Point], threshold: float) -> t
     return points[-1].value, True
 
 
-def _importances(
-    columns: dict[str, np.ndarray], objective: np.ndarray
-) -> tuple[dict[str, float], dict[tuple[str, str], float], str | None]:
-    """Functional ANOVA: what each explains alone, what two explain beyond, and why that cannot be said."""
-    names = list(columns)
-    if len(names) < 2:
-        return {}, {}, None
-    if len(objective) < FEWEST_SETTINGS:
-        return {}, {}, f"too few settings ({len(objective)}) to say how much each hyperparameter matters"
-    if (objective == objective[0]).all():
-        return {}, {}, "all settings come out the same: no hyperparameter matters here"
-    # Half a second to import, and of use here alone.
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import partial_dependence
+def _threshold(values: np.ndarray) -> tuple[float, str]:
+    """The largest objective that is near the best, and what that means in words."""
+    finite = values[np.isfinite(values)]
+    best, way = float(finite.min()), float(np.median(finite) - finite.min())
+    if way > 0 and abs(best) < FLAT * way:
+        return best + NEAR * way, "within 5 % of the way from the best, which is near 0, to the median"
+    return best + NEAR * abs(best), Sensitivity.near
 
-    x = np.stack([_finite(HYPERPARAMETERS[name].position(columns[name])) for name in names], axis=1)
-    ranks = pd.Series(objective).rank().to_numpy()
-    forest = RandomForestRegressor(TREES, oob_score=True, random_state=0).fit(x, ranks)
-    if forest.oob_score_ < TRUSTED:
+
+def _shares(columns: dict[str, np.ndarray], objective: np.ndarray) -> tuple[anova.Shares | None, str | None]:
+    """What each hyperparameter explains, or why that cannot be said."""
+    if len(columns) < 2:
+        return None, None
+    settings, finite = len(objective), int(np.isfinite(objective).sum())
+    if settings < FEWEST_SETTINGS:
+        return None, f"too few settings ({settings}) to say how much each hyperparameter matters"
+    if finite < min(FEWEST_FINITE, settings):
+        kept = "1 does" if finite == 1 else f"{finite} do"
+        return None, f"of {settings} settings {kept} not diverge: too few to say how much each hyperparameter matters"
+    if (objective == objective[0]).all():
+        return None, "all settings come out the same: no hyperparameter matters here"
+    shares = anova.shares(columns, pd.Series(objective).rank().to_numpy())
+    if shares.noise.mean > MOSTLY:
         return (
-            {},
-            {},
+            None,
             "how much each hyperparameter matters cannot be said: what differs between settings is mostly noise",
         )
-
-    def marginal(*features: int) -> np.ndarray:
-        found = partial_dependence(
-            forest, x, features, grid_resolution=LEVELS, percentiles=(0, 1), method="recursion", kind="average"
-        )
-        return found["average"][0]
-
-    alone = {name: float(np.var(marginal(i))) for i, name in enumerate(names)}
-    together = {
-        (names[i], names[j]): float(np.var(_interaction(marginal(i, j))))
-        for i, j in itertools.combinations(range(len(names)), 2)
-    }
-    parts = sum(alone.values()) + sum(together.values())
-    whole = max(float(np.var(forest.predict(x))), parts)  # the marginals are estimates, and may add up to more
-    return (
-        {name: part / whole for name, part in alone.items()},
-        {pair: part / whole for pair, part in together.items()},
-        None,
-    )
+    return shares, None
 
 
-def _interaction(table: np.ndarray) -> np.ndarray:
-    """What is left of a two-way table (a, b) without the means of its rows and columns."""
-    return table - table.mean(axis=0, keepdims=True) - table.mean(axis=1, keepdims=True) + table.mean()
-
-
-def _finite(positions: np.ndarray) -> np.ndarray:
-    """Positions with 0 on a log scale a decade below the rest: a tree asks for the order alone."""
-    return np.where(np.isfinite(positions), positions, positions[np.isfinite(positions)].min() - 1)
+def _sure(share: float, within: tuple[float, float] | None) -> str:
+    """A share, with where it lies if that is not sharp."""
+    if within is None or within[1] - within[0] < SHARP:
+        return _percent(share)
+    return f"{_percent(share)} ({100 * within[0]:.0f} to {100 * within[1]:.0f} %)"
 
 
 def _percent(share: float) -> str:

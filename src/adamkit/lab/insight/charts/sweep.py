@@ -129,7 +129,7 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     tooltip = tooltip_of(result)
 
     layers = _shade(effect, settings)
-    notes = [("Shaded: " if layers else "") + range_in_words(metric_of(result), effect)]
+    notes = [("Shaded: " if layers else "") + range_in_words(metric_of(result), effect, result.near)]
     if len(finite) > len(best):
         others = alt.Chart(thinned(finite)).mark_circle(style=OTHERS, opacity=0.5, size=26)
         layers.append(others.encode(x, y, tooltip=tooltip))
@@ -268,11 +268,13 @@ def importance(result: Sensitivity) -> alt.LayerChart:
         result: What `adamkit.lab.insight.sensitivity.sensitivity` says, with importances.
     """
     alone, together = "one hyperparameter alone", "two together, beyond each alone"
+    ranges = result.interaction_ranges
     bars: Table = pd.DataFrame(
-        [(effect.name, alone, effect.importance) for effect in result.effects]
-        + [(f"{a} × {b}", together, share) for (a, b), share in result.interactions.items()],
-        columns=["what", "kind", "share"],
+        [(one.name, alone, one.importance, *(one.importance_range or (np.nan, np.nan))) for one in result.effects]
+        + [(f"{a} × {b}", together, share, *ranges[a, b]) for (a, b), share in result.interactions.items()],
+        columns=["what", "kind", "share", "low", "high"],
     )
+    bars["end"] = bars[["share", "high"]].max(axis=1)
     bars = bars[(bars["kind"] == alone) | (bars["share"] >= 0.005)]
     bars = bars.sort_values("share", ascending=False).head(MOST_BARS)
     color = alt.Color(
@@ -290,9 +292,12 @@ def importance(result: Sensitivity) -> alt.LayerChart:
         ),
         alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=240, ticks=False, domain=False)),
     )
-    labels = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("share:Q", format=".1%"))
-    chart = alt.layer(base.mark_bar().encode(color=color), labels)
-    notes = ["Functional ANOVA of the settings' ranks, by a random forest"]
+    labels = base.mark_text(align="left", dx=4, fontSize=12).encode(
+        alt.X("end:Q"), text=alt.Text("share:Q", format=".1%")
+    )
+    sure = base.mark_rule(strokeWidth=2).encode(alt.X("low:Q"), alt.X2("high:Q"))
+    chart = alt.layer(base.mark_bar().encode(color=color), sure, labels)
+    notes = ["Functional ANOVA of the settings' ranks; a line is where a share lies with a chance of 90 %"]
     return finished(chart, f"How much of the differences in {metric_of(result)} each explains", notes, 28 * len(bars))
 
 
