@@ -224,8 +224,9 @@ def sweep(
 ) -> SweepResult:
     """Train a compiled Keras model with every setting of a space, as compiled programs that train many at once.
 
-    Each setting gives what `lab.train` and, without shuffling, `model.fit` would give it, to float32 rounding,
-    whichever others it is trained beside. The model is left as it is. Needs Keras's JAX backend.
+    Each setting gives what `lab.train` and, without shuffling, `model.fit` would give it, to float32 rounding (which
+    training enlarges where a gradient is zero by mathematics, as of a bias before a normalization), whichever others it
+    is trained beside. The model is left as it is. Needs Keras's JAX backend.
 
     Args:
         model: Compiled; its loss, metrics and optimizer are used. Swept can be the hyperparameters that the optimizer
@@ -247,7 +248,8 @@ def sweep(
             initializers draw the trainable weights anew, and the optimizer begins anew; what a training step leaves
             alone (layers that are frozen, or adapted to data) they have as it stands.
         objective: The column of the history, at the last epoch, that is to be small; with a minus before its name, to
-            be large (`"-val_accuracy"`). Default: `"val_loss"` with validation data, else `"loss"`.
+            be large (`"-val_accuracy"`). Default: `"val_loss"` with validation data, else `"loss"`. A `train_step` of
+            the user's that reports no loss needs one.
         shuffle: Whether each epoch has a new order of the rows.
         seed: Of that order, and of the starts.
         same_start: Whether all settings start from the same weights, so that differences come from the setting; False:

@@ -95,10 +95,10 @@ def train(
     """Train a compiled Keras model, as `model.fit` does, and keep what each epoch showed.
 
     On the JAX backend an epoch is one compiled program (`adamkit.lab.training.population`); without shuffling the
-    result is that of `model.fit` to float32 rounding. On the TensorFlow and PyTorch backends it is `model.fit`. A
-    custom `train_step` is used as it is; of what it reports, every number has a column, and what is none is left out,
-    with a RuntimeWarning. Ctrl-C ends the run after the epoch in progress, with everything so far kept;
-    a second Ctrl-C ends it at once.
+    result is that of `model.fit` to float32 rounding, and what training makes of it. On the TensorFlow and PyTorch
+    backends it is `model.fit`. A custom `train_step` is used as it is; of what it reports, every number has a column,
+    and what is none is left out, with a RuntimeWarning. Ctrl-C ends the run after the epoch in progress, with
+    everything so far kept; a second Ctrl-C ends it at once.
 
     Args:
         model: A compiled model: its optimizer, loss and metrics are used, and its weights trained in place.

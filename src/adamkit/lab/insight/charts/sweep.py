@@ -295,7 +295,7 @@ def importance(result: Sensitivity) -> alt.LayerChart:
     labels = base.mark_text(align="left", dx=4, fontSize=12).encode(
         alt.X("end:Q"), text=alt.Text("share:Q", format=".1%")
     )
-    sure = base.mark_rule(strokeWidth=2).encode(alt.X("low:Q"), alt.X2("high:Q"))
+    sure = base.mark_rule(style=OTHERS, strokeWidth=2).encode(alt.X("low:Q"), alt.X2("high:Q"))
     chart = alt.layer(base.mark_bar().encode(color=color), sure, labels)
     notes = ["Functional ANOVA of the settings' ranks; a line is where a share lies with a chance of 90 %"]
     return finished(chart, f"How much of the differences in {metric_of(result)} each explains", notes, 28 * len(bars))
