@@ -129,7 +129,8 @@ class Sensitivity:
     def _importance_in_words(self, metric: str) -> list[str]:
         ranked = sorted(self.effects, key=lambda effect: -(effect.importance or 0))
         alone = [f"{effect.name} {_sure(effect.importance or 0, effect.importance_range)}" for effect in ranked]
-        noise = f"; {_percent(self.noise)} is noise" if (self.noise or 0) >= SHARP else ""
+        unexplained = self.noise or 0.0
+        noise = f"; {_percent(unexplained)} is noise" if unexplained >= SHARP else ""
         (a, b), share = max(self.interactions.items(), key=lambda pair: pair[1])
         how_sure = _sure(share, self.interaction_ranges.get((a, b)))
         together = f"{a} and {b} interact most: together they explain {how_sure} more"
