@@ -199,6 +199,17 @@ def test_training_goes_on_where_it_stopped_and_compiles_once():
     np.testing.assert_array_equal(twice.layers[0].get_weights()[0], frozen)
 
 
+def test_a_further_run_prepares_nothing_anew(monkeypatch):
+    """What operations a program has takes XLA as long to say as some epochs take."""
+    counted = []
+    count = population._operations
+    monkeypatch.setattr(population, "_operations", lambda lowered: counted.append(1) or count(lowered))
+    model = compiled(lambda: keras.Sequential([keras.Input((6,)), layers.Dense(1)]), {"loss": "mse"})
+    for _ in range(2):
+        train(model, TABLE[:48], LABELS[:48, None], epochs=1, batch_size=16)
+    assert len(counted) == 1
+
+
 @pytest.mark.slow
 def test_members_of_a_population_train_as_if_alone():
     make, objective, x, y = CASES["dropout and batch normalization"]

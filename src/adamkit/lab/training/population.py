@@ -160,15 +160,19 @@ class Program:
             calls["full"] = (state, members.hyperparameters, data, batches)
         if full < rows:
             calls["last"] = (state, members.hyperparameters, data, order[None, ..., full:])
+        missing = {key: args for name, args in calls.items() if (key := _key(name, args)) not in self._ready}
         with TRACING:
-            lowered = {_key(name, args): self._train_full.lower(*args) for name, args in calls.items()}
-        is_small = _operations(next(iter(lowered.values()))) * (full // batch_size) < _SMALL
-        fast = fast_compilation()
-        options = {"full": fast if is_small else {}, "last": fast}
-        if validation is not None:
-            key = _key("test", (members, validation), batch_size)
+            lowered = {key: self._train_full.lower(*args) for key, args in missing.items()}
+        options = {"full": {}, "last": fast_compilation()}
+        for key, one in lowered.items():
+            if key[0] == "full" and _operations(one) * (full // batch_size) < _SMALL:
+                options["full"] = fast_compilation()
+        key = _key("test", (members, validation), batch_size)
+        if validation is not None and key not in self._ready:
             with TRACING:
                 lowered[key] = self._test.lower(members, validation, batch_size=batch_size)
+        if not lowered:  # of a run before, and to count its operations again would take as long as some epochs
+            return
         with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles without Python's lock
             compiled = {
                 key: threads.submit(one.compile, compiler_options=options.get(key[0])) for key, one in lowered.items()
