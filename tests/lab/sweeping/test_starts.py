@@ -1,5 +1,7 @@
 """Around the training of a sweep: what each run starts with, and what the model of a run is, beside `fit`."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -17,9 +19,15 @@ Y = np.sin(X.sum(axis=1, keepdims=True) / 50).astype("float32")
 OPTIONS = {"epochs": 2, "batch_size": 20, "shuffle": False}  # equal batches: one program
 
 
+def seeded(seed):
+    """As `keras.utils.set_random_seed`, which imports TensorFlow."""
+    random.seed(seed)
+    np.random.seed(seed)
+
+
 def whole(optimizer=None):
     """A model whose state is draws, what a layer has adapted to, frozen weights and moving averages."""
-    keras.utils.set_random_seed(1)
+    seeded(1)
     adapted, frozen = layers.Normalization(name="adapted"), layers.Dense(4, "tanh", name="frozen")
     adapted.adapt(X)
     model = keras.Sequential([keras.Input((6,)), adapted, frozen, layers.BatchNormalization(), layers.Dense(1)])
@@ -30,7 +38,7 @@ def whole(optimizer=None):
 
 
 def plain(optimizer):
-    keras.utils.set_random_seed(1)
+    seeded(1)
     model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "tanh"), layers.Dense(1)])
     model.compile(optimizer, "mse")
     return model
@@ -113,12 +121,12 @@ def test_a_layer_that_was_frozen_afterwards_is_frozen_in_the_model_that_is_made_
 
 @pytest.mark.parametrize("own", [1, 2])
 def test_no_start_is_one_that_the_users_seed_gives(own):
-    keras.utils.set_random_seed(own)
+    seeded(own)
     model = keras.Sequential([keras.Input((6,)), layers.Dense(4)])
     drawn = [model.get_weights()[0]]
     drawn += [remaking.drawn_start(model, [], [seed, k])[0][0] for seed in (0, 1) for k in (1, 2)]
     for number in (1, 2, 3):  # what earlier versions took
-        keras.utils.set_random_seed(number)
+        seeded(number)
         drawn += [keras.Sequential([keras.Input((6,)), layers.Dense(4)]).get_weights()[0]] * (number != own)
     assert len({weights.tobytes() for weights in drawn}) == len(drawn)
 
