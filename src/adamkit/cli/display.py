@@ -176,7 +176,7 @@ class Display(Output):
         )
         self.note(f"last   {figures}")
         key = "val_loss" if "val_loss" in history else "loss"
-        losses = history[key].to_numpy()
+        losses = history[key].to_numpy() if key in history else np.array(np.nan)  # a step of the user's may report none
         if not np.isnan(losses).all():
             best = int(np.nanargmin(losses))
             self.note(f"best   {key} {figure(losses[best])} in epoch {best + 1}")
