@@ -1,5 +1,6 @@
 """`adamkit trace` prints, explains, writes and draws what `adamkit.lab.insight.trace` computes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,35 @@ def test_a_plot_beside_the_others(command_line):
     np.testing.assert_allclose([float(word) for word in shown.split()[2:4]], last, rtol=1e-3)
 
 
+def test_one_weight_of_a_run(command_line, no_report):
+    train = ("train", "--data", "wine", "--model", "logistic", "--batch-size", 89, "--epochs", 2)
+    assert command_line(*train, "--out", "run", "--no-report")[0] == 0
+    code, out, _ = command_line(
+        "trace", "run", "--weight", "dense/bias[2]", "--steps", 3, "--csv", "w.csv", "--plot", "w.svg"
+    )
+    assert code == 0
+    name, again, header, _, *rows = out.splitlines()[:7]
+    assert name == "sequential/dense/bias[2] of run, 3 of 4 steps"
+    assert again == "the first 2 epochs trained again, to the same bits as the run"
+    assert header.startswith("Adam   learning_rate 0.001")
+    table = pd.read_csv("w.csv")
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    np.testing.assert_allclose([float(row.split()[-1].replace("−", "-")) for row in rows], table.theta, rtol=1e-4)
+    assert "sequential/dense/bias[2] over 3 steps" in Path("w.svg").read_text()
+    code, out, _ = command_line("trace", "run", "--weight", "dense/bias[2]", "--step", 2)
+    assert "step 2\n" in out
+    assert "m = β₁·m + (1 − β₁)·g" in out
+    record = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps(record | {"sweep": {}}))
+    for arguments, said in (
+        (["--weight", "dense/bias[2]"], "run must be the folder of a training run, and is that of a sweep"),
+        (["--weight", "dense/bias[2]", "--beta-1", "0.5"], "one of a run and --beta-1 must be given, not both"),
+    ):
+        code, out, err = command_line("trace", "run", *arguments)
+        assert (code, out) == (2, "")
+        assert said in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -79,6 +109,8 @@ def test_a_plot_beside_the_others(command_line):
         (["--beta-1", "1"], "--beta-1 must be"),
         (["--steps", "3"], "--steps must come with a function"),
         (["--plot", "a.png"], "--plot must come with a function"),
+        (["--weight", "dense/bias[2]"], "--weight must come with the folder of a run"),
+        (["nowhere", "--weight", "dense/bias[2]"], "a run folder must hold a file run.json. Received: 'nowhere'"),
         (["ravine", "--plot", "a.gif"], "--plot must end in .html, .png, .svg. Received: a.gif"),
         (["ravine", "--csv", "nowhere/a.csv"], "--csv must be a file in a folder that is there"),
     ],

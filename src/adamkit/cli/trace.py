@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from adamkit.lab.insight.trace import Trace
+    from adamkit.lab.insight.weights import Recorded
 
 _GRADIENTS, _STEPS = "0.5,0.5,-1", 50
 _SHOWN = 12  # steps of a longer table: the first and last six
@@ -27,8 +28,9 @@ def trace(
     function: Annotated[
         str | None,
         typer.Argument(
-            help="quadratic, ravine, rosenbrock, beale, saddle or himmelblau. Default: the gradients of --gradients.",
-            metavar="[FUNCTION]",
+            help="quadratic, ravine, rosenbrock, beale, saddle or himmelblau; or the folder of a run of adamkit train, "
+            "with --weight. Default: the gradients of --gradients.",
+            metavar="[FUNCTION|RUN]",
         ),
     ] = None,
     gradients: Annotated[
@@ -40,7 +42,17 @@ def trace(
             help="θ before the first step, 0 by default; of a function x,y, or its own.", rich_help_panel=_TRACED
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(help="How many, on a function.", rich_help_panel=_TRACED)] = _STEPS,
+    steps: Annotated[
+        int, typer.Option(help="How many, on a function or of a run from its first.", rich_help_panel=_TRACED)
+    ] = _STEPS,
+    weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[INDEX]",
+            help="Which weight of a run, by its variable's name in Keras: dense/kernel[3,1].",
+            rich_help_panel=_TRACED,
+        ),
+    ] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(help="η: the size of a step. Default: 0.001, on a function 0.1.", rich_help_panel=ADAM),
@@ -54,8 +66,8 @@ def trace(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="A .html, .png or .svg file for the path on a function's contours, beside SGD, momentum, AdaGrad and "
-            "RMSProp.",
+            help="A .html, .png or .svg file: of a function the path on its contours, beside SGD, momentum, AdaGrad "
+            "and RMSProp; of a weight its quantities over the steps.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -66,22 +78,34 @@ def trace(
     adamkit trace --gradients 0.5,0.5,-1 --step 3
 
     adamkit trace rosenbrock --steps 200 --plot path.html
+
+    adamkit trace runs/mine --weight "dense/kernel[3,1]"
+
+    Of a run, its first steps are trained again, and one weight is watched.
     """
     from adamkit.lab.errors import InputError
 
     given = options.given(context)
     own = {name: given[name] for name in given if name in hyperparameters or name in ("learning_rate", "epsilon_hat")}
+    run = None if function is None or not _is_run(function, weight) else Path(function)
+    recorded: Recorded | None = None
     try:
-        traced = _traced(function, gradients, start, steps, given, own)
-        _check_files(csv, plot, function)
+        _check_files(csv, plot)
+        if run is None:
+            traced = _traced(function, gradients, start, steps, given, own)
+        else:
+            recorded = _recorded(run, given, own)
+            traced = recorded.trace
         explained = None if step is None else [traced.explained(step, i) for i in range(len(traced.weights))]
     except InputError as error:
-        raise InputError(options.as_typed(str(error), [*given, "steps"])) from error
+        raise InputError(options.as_typed(str(error), [*given, "steps", "weight"])) from error
 
     from rich.console import Console
 
     console = Console(markup=False, highlight=False, emoji=False)
-    _show_header(console, traced, function)
+    if recorded is not None and run is not None:
+        _show_run(console, run, recorded)
+    _show_header(console, traced, function if run is None else None)
     if explained is None:
         _show_table(console, traced)
     else:
@@ -91,9 +115,32 @@ def trace(
 
         disk.replace(csv, lambda path: traced.history.to_csv(path, index=False))
         console.print(f"saved  {csv}")
-    if plot is not None and function is not None:
+    if plot is not None and recorded is not None:
+        console.print(f"saved  {_plotted_weight(traced, plot)}")
+    elif plot is not None and function is not None:
         for line in _plotted(traced, function, plot):
             console.print(line)
+
+
+def _is_run(given: str, weight: str | None) -> bool:
+    """Whether a folder is meant, rather than the name of a function."""
+    return weight is not None or Path(given).is_dir() or any(mark in given for mark in "/\\")
+
+
+def _recorded(run: Path, given: dict[str, Any], own: dict[str, Any]) -> "Recorded":
+    """Trains the run again; what it was made with is its own."""
+    from adamkit.lab import runs
+    from adamkit.lab.errors import InputError
+    from adamkit.lab.runs.folder import RunFolder
+
+    for name in ("gradients", "start", *own):
+        if name in given:
+            raise InputError(f"one of a run and --{name.replace('_', '-')} must be given, not both")
+    settings = runs.again(RunFolder.open(run))
+    options.use_backend(settings.backend)
+    from adamkit.lab.insight.weights import weight_of_run
+
+    return weight_of_run(settings, given.get("weight") or "", steps=given.get("steps"))
 
 
 def _traced(
@@ -104,9 +151,10 @@ def _traced(
     from adamkit.lab.insight.trace import trace as run
 
     if function is None:
-        for name in ("steps", "plot"):
+        for name in ("steps", "plot", "weight"):
             if name in given:
-                raise InputError(f"--{name} must come with a function, such as rosenbrock. Received: none")
+                what = "the folder of a run" if name == "weight" else "a function, such as rosenbrock, or a run"
+                raise InputError(f"--{name} must come with {what}. Received: none")
         return run(_numbers("--gradients", gradients), _numbers("--start", start or "0", 1), **own)
     if "gradients" in given:
         raise InputError("one of a function and --gradients must be given, not both")
@@ -132,7 +180,7 @@ def _numbers(option: str, text: str, count: int | None = None) -> list[float]:
     return numbers
 
 
-def _check_files(csv: Path | None, plot: Path | None, function: str | None) -> None:
+def _check_files(csv: Path | None, plot: Path | None) -> None:
     from adamkit.lab.errors import InputError, listed
 
     if plot is not None and plot.suffix.lower() not in _FORMATS:
@@ -140,6 +188,29 @@ def _check_files(csv: Path | None, plot: Path | None, function: str | None) -> N
     for name, path in (("csv", csv), ("plot", plot)):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             raise InputError(f"--{name} must be a file in a folder that is there. Received: {str(path)!r}")
+
+
+def _show_run(console: "Console", run: Path, recorded: "Recorded") -> None:
+    """Which weight, and whether what was trained again is the run."""
+    from adamkit.lab import runs
+    from adamkit.lab.errors import InputError
+    from adamkit.lab.runs.folder import RunFolder
+
+    folder = RunFolder.open(run)
+    epochs = len(recorded.history)
+    again = f"{'the first epoch' if epochs == 1 else f'the first {epochs} epochs'} trained again"
+    console.print(f"{recorded.weight} of {run}, {len(recorded.trace.steps)} of {recorded.total} steps")
+    try:
+        differs = runs.first_difference(folder, recorded.history)
+    except InputError as error:
+        console.print(f"{again}; nothing to compare with: {error}")
+        return
+    if differs is None:
+        console.print(f"{again}, to the same bits as the run")
+        return
+    console.print(f"{again}, which differs from the run from epoch {differs} on")
+    for line in runs.differences(folder.read_record(), recorded.record):
+        console.print(f"  {line}")
 
 
 def _show_header(console: "Console", traced: "Trace", function: str | None) -> None:
@@ -154,7 +225,10 @@ def _show_header(console: "Console", traced: "Trace", function: str | None) -> N
         for name, value in traced.hyperparameters.items()
         if name in shown or value != HYPERPARAMETERS[name].default
     ]
-    console.print(f"Adam   {', '.join([*parts, *['epsilon_hat True'] * traced.epsilon_hat])}")
+    parts += ["epsilon_hat True"] * traced.epsilon_hat
+    if traced.kept_in is not None:
+        parts.append(f"m and v kept as {traced.kept_in}")
+    console.print(f"Adam   {', '.join(parts)}")
 
 
 def _show_table(console: "Console", traced: "Trace") -> None:
@@ -225,3 +299,11 @@ def _plotted(traced: "Trace", function: str, plot: Path) -> list[str]:
         x, y = path.points[-1]
         lines.append(f"{path.name:9}{path.learning_rate:>6g}{x:>12.4g}{y:>12.4g}")
     return [*lines, f"saved  {written}"]
+
+
+def _plotted_weight(traced: "Trace", plot: Path) -> Path:
+    from adamkit.lab.insight.charts import theme
+    from adamkit.lab.insight.charts.trace import weight_over_steps
+
+    kind: Any = plot.suffix.lower().removeprefix(".")
+    return theme.save(weight_over_steps(traced.history), plot.parent, plot.stem, [kind])[0]

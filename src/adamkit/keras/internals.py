@@ -4,6 +4,7 @@ A subclass must also call and override methods of Keras's optimizers that are no
 like): these stand in `adam.py`. `tests/keras/test_internals.py` names what a new release lacks.
 """
 
+import collections
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -111,6 +112,19 @@ def transposed_padding(
     return backend_utils.compute_conv_transpose_padding_args_for_jax(
         inputs, kernel, strides, padding, output_padding, dilation_rate
     )
+
+
+@contextlib.contextmanager
+def names_from_the_start() -> Iterator[None]:
+    """What is made in here is named as in a new process: `dense`, whatever was made before."""
+    from keras.src.backend.common import global_state
+
+    before = global_state.get_global_attribute("object_name_uids")
+    global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("object_name_uids", before)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ class Step(NamedTuple):
         change: What is subtracted: η·m̂ / (√v̂ + ε), and η·λ·θ with weight decay.
         after: θ after it.
         largest: The largest v so far, with AMSGrad; else None.
+        learning_rate: η of this step.
     """
 
     t: int
@@ -44,6 +45,7 @@ class Step(NamedTuple):
     change: NDArray[np.float64]
     after: NDArray[np.float64]
     largest: NDArray[np.float64] | None
+    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,14 @@ class Trace:
         hyperparameters: By name: `learning_rate`, `beta_1` …
         weights: What the weights are called: "θ", or "x" and "y".
         epsilon_hat: Whether ε is added before bias correction, as Keras does.
+        kept_in: What m and v are rounded to between two steps, as `moment_dtype` in `adamkit.keras.Adam`, or None.
     """
 
     steps: list[Step]
     hyperparameters: dict[str, Any]
     weights: tuple[str, ...] = ("θ",)
     epsilon_hat: bool = False
+    kept_in: str | None = None
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -70,7 +74,7 @@ class Trace:
         columns = ("theta_before", "g", "m", "v", "m_hat", "v_hat", "step", "theta")
         rows = []
         for step in self.steps:
-            quantities = np.stack(step[1:-1])  # (quantities, weights)
+            quantities = np.stack(step[1 : 1 + len(columns)])  # (quantities, weights)
             for i, weight in enumerate(self.weights):
                 rows.append(
                     {"t": step.t, "weight": weight} | dict(zip(columns, quantities[:, i].tolist(), strict=True))
@@ -156,12 +160,12 @@ def _step(
     before: NDArray, gradient: NDArray, state: functional.AdamState, after: NDArray, known: dict[str, Any]
 ) -> Step:
     t, m, v, largest = state
-    one, two = _corrections(t, known)
+    one, two = corrections(t, known)
     v_hat = (v if largest is None else largest) / two
-    return Step(t, before, gradient, m, v, m / one, v_hat, before - after, after, largest)
+    return Step(t, before, gradient, m, v, m / one, v_hat, before - after, after, largest, known["learning_rate"])
 
 
-def _corrections(t: int, known: dict[str, Any]) -> tuple[float, float]:
+def corrections(t: int, known: dict[str, Any]) -> tuple[float, float]:
     """1 − β₁ᵗ and 1 − β₂ᵗ, or 1 where there is no bias correction."""
     if not known.get("bias_correction", True):
         return 1.0, 1.0
@@ -195,25 +199,27 @@ def _in_product(value: float) -> str:
 def _explained(traced: Trace, step: Step, before: Step | None, i: int) -> list[tuple[str, list[str]]]:
     known, t = traced.hyperparameters, step.t
     g, theta = step.gradient[i], step.before[i]
-    m, v = (0.0, 0.0) if before is None else (before.first_moment[i], before.second_moment[i])
-    eta, decay, adaptive = known["learning_rate"], known["weight_decay"], known.get("adaptivity", True)
+    eta, decay, adaptive = step.learning_rate, known["weight_decay"], known.get("adaptivity", True)
+    one, two = corrections(t, known)
     parts = [("g", ["the gradient", number(g)])]
-    moments = [("m", known["beta_1"], "₁", m, step.first_moment[i], "g", "")]
-    hats = [("m̂", "m", step.first_moment[i], known["beta_1"], "₁", step.m_hat[i])]
+    moments = [("m", known["beta_1"], "₁", "g", g, "", "first_moment")]
+    hats = [("m̂", "m", step.m_hat[i] * one, known["beta_1"], "₁", step.m_hat[i], one)]
     if adaptive:
-        moments.append(("v", known["beta_2"], "₂", v, step.second_moment[i], "g²", "²"))
-        largest = step.largest
-        hats.append(
-            ("v̂", "v", step.second_moment[i], known["beta_2"], "₂", step.v_hat[i])
-            if largest is None
-            else ("v̂", "max v", largest[i], known["beta_2"], "₂", step.v_hat[i])
-        )
-    for symbol, beta, index, old, new, value, square in moments:
+        moments.append(("v", known["beta_2"], "₂", "g²", g * g, "²", "second_moment"))
+        below = "v" if step.largest is None else "max v"
+        hats.append(("v̂", below, step.v_hat[i] * two, known["beta_2"], "₂", step.v_hat[i], two))
+    for symbol, beta, index, value, put, square, field in moments:
+        old, kept = (0.0 if one is None else getattr(one, field)[i] for one in (before, step))
         into = f"{number(beta)}·{_in_product(old)} + {number(1 - beta)}·{_in_product(g)}{square}"
-        parts.append((symbol, [f"β{index}·{symbol} + (1 − β{index})·{value}", into, number(new)]))
+        lines = [f"β{index}·{symbol} + (1 − β{index})·{value}", into]
+        if traced.kept_in is None:
+            lines.append(number(kept))
+        else:
+            lines += [number(beta * old + (1 - beta) * put), f"{number(kept)} as {traced.kept_in} keeps it"]
+        parts.append((symbol, lines))
     if adaptive and step.largest is not None:
-        parts.append(("max v", ["the largest v so far", number(step.largest[i])]))
-    for (symbol, name, value, beta, index, hat), correction in zip(hats, _corrections(t, known), strict=False):
+        parts.append(("max v", ["the largest v so far", number(step.v_hat[i] * two)]))
+    for symbol, name, value, beta, index, hat, correction in hats:
         if known.get("bias_correction", True):
             lines = [f"{name} / (1 − β{index}ᵗ)", f"{number(value)} / (1 − {number(beta)}^{t})"]
             parts.append((symbol, [*lines, f"{number(value)} / {number(correction)}", number(hat)]))
@@ -223,7 +229,7 @@ def _explained(traced: Trace, step: Step, before: Step | None, i: int) -> list[t
     if decay:
         formula, into = f"{formula} + η·λ·θ", f"{into} + {number(eta)}·{number(decay)}·{_in_product(theta)}"
     parts.append(("step", [formula, into, number(step.change[i])]))
-    name = traced.weights[i]
+    name = traced.weights[i] if len(traced.weights) > 1 else "θ"
     parts.append((name, [f"{name} − step", f"{number(theta)} − {_in_product(step.change[i])}", number(step.after[i])]))
     return parts
 
@@ -231,14 +237,14 @@ def _explained(traced: Trace, step: Step, before: Step | None, i: int) -> list[t
 def _of_the_step(traced: Trace, step: Step, i: int) -> tuple[str, str]:
     """The formula of what is subtracted, but for weight decay, and the numbers put into it."""
     known = traced.hyperparameters
-    eta, epsilon = number(known["learning_rate"]), number(known["epsilon"])
+    eta, epsilon = number(step.learning_rate), number(known["epsilon"])
     m_hat, v_hat = step.m_hat[i], step.v_hat[i]
     if not known.get("adaptivity", True):
         return "η·m̂", f"{eta}·{_in_product(m_hat)}"
     if not traced.epsilon_hat:
         return "η·m̂ / (√v̂ + ε)", f"{eta}·{_in_product(m_hat)} / (√{number(v_hat)} + {epsilon})"
     # ε̂ is added to √v, which is √v̂·√(1 − β₂ᵗ): so it stands divided by that.
-    root = number(math.sqrt(_corrections(step.t, known)[1]))
+    root = number(math.sqrt(corrections(step.t, known)[1]))
     return (
         "η·m̂ / (√v̂ + ε̂/√(1 − β₂ᵗ))",
         f"{eta}·{_in_product(m_hat)} / (√{number(v_hat)} + {epsilon}/{root})",

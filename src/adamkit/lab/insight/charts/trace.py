@@ -1,4 +1,4 @@
-"""The chart of paths over the contours of a function of two numbers."""
+"""Charts of a trace: paths over the contours of a function of two numbers, and what one weight saw step by step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from adamkit.lab.insight.charts.theme import BEST, FAINT, WIDTH, finished
+from adamkit.lab.insight.charts.theme import BEST, FAINT, HEIGHT, OTHERS, WIDTH, config, finished
 from adamkit.lab.insight.landscapes import Landscape
 from adamkit.lab.insight.paths import Path
 
@@ -76,6 +76,47 @@ def paths_on_contours(name: str, landscape: Landscape, paths: Sequence[Path]) ->
         "Learning rates behind the names; the others have the one of 1, 2, 5 × 10ᵏ that stays here and ends lowest",
     ]
     return finished(alt.layer(*layers), f"Adam on {name}, and others", notes)
+
+
+def weight_over_steps(history: pd.DataFrame) -> alt.VConcatChart:
+    """The gradient with both corrected moments, the step, and θ of one weight, over the steps.
+
+    Args:
+        history: One row a step: see `adamkit.lab.insight.trace.Trace.history`.
+    """
+    table = history.iloc[_drawn(len(history))].drop(columns="weight")
+    table = table.assign(below=-np.sqrt(table["v_hat"]), above=np.sqrt(table["v_hat"]))
+    table = table[np.isfinite(table).all(axis=1)]
+    names = {"t": "t", "g": "g", "m_hat": "m̂", "above": "√v̂", "step": "step", "theta": "θ"}
+    tooltip = [alt.Tooltip(f"{name}:Q", title=title, format=".5~g") for name, title in names.items()]
+    base = alt.Chart(_inline(table))
+    panels = []
+    for title, share, marks in (
+        ("gradient", 0.55, [("g", OTHERS), ("m_hat", BEST)]),
+        ("step", 0.35, [("step", BEST)]),
+        ("θ", 0.35, [("theta", BEST)]),
+    ):
+        is_last = title == "θ"
+        axis = alt.Axis(tickMinStep=1, format="d") if is_last else alt.Axis(labels=False, ticks=False)
+        x = alt.X("t:Q", title="step t" if is_last else None, scale=alt.Scale(nice=False, zero=False), axis=axis)
+        scale, ticks = alt.Scale(zero=False, nice=False, padding=8), alt.Axis(tickCount=5, format=".3~g", minExtent=60)
+        layers: list[Any] = []
+        if title == "gradient":
+            band = base.mark_area(style=FAINT, opacity=0.35, line=False)
+            layers.append(band.encode(x, alt.Y("below:Q", title=title, scale=scale, axis=ticks), alt.Y2("above:Q")))
+        for name, style in marks:
+            y = alt.Y(f"{name}:Q", title=title, scale=scale, axis=ticks)
+            dots = name == "g" or len(table) == 1
+            mark = base.mark_circle(style=style, opacity=1, size=22) if dots else base.mark_line(style=style)
+            layers.append(mark.encode(x, y, tooltip=tooltip))
+        panels.append(alt.layer(*layers).properties(width=WIDTH, height=round(HEIGHT * share)))
+    notes = [
+        "Above: each gradient as a dot; their mean, corrected, in blue; ± the root of their second moment as a band",
+        "The step is the learning rate times the mean divided by that root",
+        *([f"{len(table):,} of {len(history):,} steps are drawn"] if len(table) < len(history) else []),
+    ]
+    heading = alt.TitleParams(f"{history['weight'].iloc[0]} over {len(history):,} steps", subtitle=notes)
+    return alt.vconcat(*panels, spacing=12).properties(title=heading).configure(**config())
 
 
 def contour_lines(x: NDArray, y: NDArray, values: NDArray, levels: Sequence[float] | NDArray) -> NDArray:
