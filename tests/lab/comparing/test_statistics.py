@@ -13,23 +13,14 @@ from adamkit.lab.comparing.result import Comparison
 from adamkit.lab.comparing.statistics import (
     at_training_loss,
     band,
-    budgets,
     chance_of_winning,
-    chances_of_being_best,
-    expected_best,
     first_epoch_at,
     resampled_best,
     resampled_means,
 )
+from adamkit.lab.insight import budget
 
 values = st.lists(st.floats(-10, 10), min_size=1, max_size=7)
-
-
-@given(values, st.data())
-def test_the_expected_best_is_the_mean_over_all_subsets(reached, data):
-    k = data.draw(st.integers(1, len(reached)))
-    by_hand = np.mean([reached[min(subset)] for subset in itertools.combinations(range(len(reached)), k)])
-    np.testing.assert_allclose(expected_best(np.array(reached), [k]), [by_hand], rtol=1e-9, atol=1e-9)
 
 
 @given(values, values, st.data())
@@ -51,16 +42,6 @@ def test_runs_of_one_seed_are_compared_with_each_other():
     assert chance_of_winning(ours, theirs, 1) == 1.0  # though 5 > 2
 
 
-@given(st.integers(1, 60), st.data())
-def test_one_setting_is_the_best(n, data):
-    k = data.draw(st.integers(1, n))
-    chances = chances_of_being_best(n, k)
-    np.testing.assert_allclose(chances.sum(), 1)
-    assert (np.diff(chances) <= 1e-12).all()
-    assert budgets(n)[0] == 1
-    assert budgets(n)[-1] == n
-
-
 @settings(deadline=None)
 @given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 2**31))
 def test_resamples_lie_within_what_was_reached_and_are_it_without_luck(n, seeds, seed):
@@ -70,7 +51,7 @@ def test_resamples_lie_within_what_was_reached_and_are_it_without_luck(n, seeds,
     assert (found >= reached.min() - 1e-12).all()
     assert (found <= reached.max() + 1e-12).all()
     same = np.full((n, seeds), 0.25)
-    np.testing.assert_allclose(resampled_best(same, same, 1, budgets(n), 20, seed), 0.25)
+    np.testing.assert_allclose(resampled_best(same, same, 1, [1, n], 20, seed), 0.25)
 
 
 def test_a_repeated_setting_is_chosen_by_the_seeds_that_were_drawn():
@@ -104,7 +85,7 @@ def test_held_out_loss_at_equal_training_loss_lies_between_its_neighbours(losses
     assert np.isnan(at_training_loss(training, held_out, training[-1] / 2))
 
 
-@pytest.mark.parametrize("module", [statistics, search])
+@pytest.mark.parametrize("module", [budget, statistics, search])
 def test_the_examples_in_the_docstrings(module):
     assert doctest.testmod(module).failed == 0
 

@@ -16,6 +16,7 @@ from adamkit.lab.comparing import statistics, words
 from adamkit.lab.comparing.checks import Check
 from adamkit.lab.errors import InputError, reason
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
+from adamkit.lab.insight.budget import budgets, expected_best
 
 RUNS, COMPARISON = "runs.parquet", "comparison.json"
 RESAMPLES = 1000
@@ -139,7 +140,7 @@ class Comparison:
         """
         tables = []
         for name, ranked in self._ranked.items():
-            ks = statistics.budgets(len(ranked.values))
+            ks = budgets(len(ranked.values))
             low, high = statistics.band(
                 statistics.resampled_best(ranked.values, ranked.chosen_on, ranked.repeated, ks, RESAMPLES, 0)
             )
@@ -147,7 +148,7 @@ class Comparison:
                 low, high = -high, -low
             for metric, values in ranked.metrics.items():
                 own = metric == self.metric
-                found = statistics.expected_best(values.mean(axis=1), ks)
+                found = expected_best(values.mean(axis=1), ks)
                 bands = {"low": low, "high": high} if own else {"low": math.nan, "high": math.nan}
                 tables.append(pd.DataFrame({"optimizer": name, "budget": ks, "metric": metric, "value": found} | bands))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
@@ -159,7 +160,7 @@ class Comparison:
             (name, other, k, statistics.chance_of_winning(ours.values, theirs.values, k))
             for name, ours in self._ranked.items()
             for other, theirs in self._ranked.items()
-            for k in statistics.budgets(min(len(ours.values), len(theirs.values)))
+            for k in budgets(min(len(ours.values), len(theirs.values)))
             if name != other
         ]
         return pd.DataFrame(rows, columns=["optimizer", "other", "budget", "chance"])

@@ -1,60 +1,18 @@
 """The figures of a comparison: pure functions of arrays.
 
 Settings are ranked by what they reach on the validation part, the best first; values are what they reach on data that
-chose nothing. All that is said of "the best of k settings" is exact: an average over all subsets of k of the n
-settings that were trained, each as likely as any other.
+chose nothing. All that is said of "the best of k settings" is exact: see `adamkit.lab.insight.budget`.
 
-Sources: Dodge et al. 2019, "Show Your Work" (arXiv:1909.03004), the expected validation performance as a function of
-the budget; Tang et al. 2020 (arXiv:2004.13705), that drawing without replacement, as here, is free of bias; Sivaprasad
-et al. 2020, "Optimizer Benchmarking Needs to Account for Hyperparameter Tuning" (arXiv:1910.11758), that optimizers be
-ranked so.
+Source: Sivaprasad et al. 2020, "Optimizer Benchmarking Needs to Account for Hyperparameter Tuning" (arXiv:1910.11758),
+that optimizers be ranked by what a budget of settings brings.
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
-
-
-def budgets(n: int) -> list[int]:
-    """1, 2, 4, … and n."""
-    return sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n})
-
-
-def chances_of_being_best(n: int, k: int) -> Values:
-    """How likely each of n ranked settings is the best among k of them, drawn without replacement.
-
-    Rank r (from 0) is the best if it is drawn and the other k - 1 are among the n - 1 - r behind it:
-    C(n - 1 - r, k - 1) / C(n, k).
-
-    Returns:
-        (n,), whose sum is 1.
-
-    Example:
-        >>> chances_of_being_best(3, 2).round(3).tolist()
-        [0.667, 0.333, 0.0]
-    """
-    return np.array([math.comb(n - 1 - rank, k - 1) / math.comb(n, k) for rank in range(n)])
-
-
-def expected_best(values: Values, ks: Sequence[int]) -> Values:
-    """What the best of k settings, chosen on the validation part, is expected to reach.
-
-    Args:
-        values: (n, …) finite, of the settings, the best on the validation part first.
-        ks: Budgets, 1 to n each.
-
-    Returns:
-        (len(ks), …).
-
-    Example:
-        >>> expected_best(np.array([1.0, 2.0, 3.0]), [1, 2, 3]).round(3).tolist()
-        [2.0, 1.333, 1.0]
-    """
-    return np.stack([np.tensordot(chances_of_being_best(len(values), k), values, axes=1) for k in ks])
+from adamkit.lab.insight.budget import Values, chances_of_being_best
 
 
 def chance_of_winning(ours: Values, theirs: Values, k: int) -> float:
