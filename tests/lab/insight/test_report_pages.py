@@ -51,7 +51,7 @@ KEPT = """
 () => {
     const settings = new Set();
     (function walk(item) {
-        if (item.marktype === "line") {
+        if (item.marktype === "rule") {
             for (const { datum } of item.items) if (datum?.through !== undefined) settings.add(datum.setting);
         }
         (item.items ?? []).forEach(walk);

@@ -143,8 +143,9 @@ def test_learning_curves_are_means_over_seeds_and_the_best_are_named():
     assert sorted(row["best"][:2] for row in colored) == ["1.", "2.", "3."]
     for row in grey + colored:
         rows = table[table["setting"] == row["setting"]]
-        assert row["epoch"] == [1, 2, 3, 4]
-        np.testing.assert_allclose(row["objective"], rows.groupby("epoch")["val_loss"].mean())
+        assert row["epoch"] == [1, 2, 3, 4, 4]
+        np.testing.assert_allclose(row["objective"][:-1], rows.groupby("epoch")["val_loss"].mean())
+        assert row["objective"][-1] is None  # where the line breaks
 
 
 @pytest.mark.parametrize("objective", ["val_loss", "-val_accuracy"])
@@ -166,7 +167,7 @@ def test_settings_that_were_stopped_early_are_said_to_be():
     spec = by_hyperparameter("learning_rate", table, summary, result).to_dict()
     assert spec["title"]["subtitle"][-1].startswith("8 settings were stopped early")
     grey, dots, colored = (rows for _, _, rows in layers_of(learning_curves(table, summary, result)))
-    assert sorted(len(row["epoch"]) for row in grey + colored) == [2] * 8 + [4] * (13 - result.diverged)
+    assert sorted(len(row["epoch"]) - 1 for row in grey + colored) == [2] * 8 + [4] * (13 - result.diverged)
     assert [row["epoch"] for row in dots] == [2] * 8
 
 

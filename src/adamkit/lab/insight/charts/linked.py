@@ -11,6 +11,7 @@ from adamkit.lab.hyperparameters import HYPERPARAMETERS
 from adamkit.lab.insight.charts.settings import (
     MOST_CURVES,
     MOST_MARKS,
+    as_one_line,
     curve_axes,
     curves_of,
     label,
@@ -82,10 +83,10 @@ def explorer(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) ->
     drawn = thinned(everything, MOST_CURVES)
     curves, means = curves_of(table, drawn, result)
     x, y = curve_axes(means, result)
-    base = alt.Chart(curves).transform_flatten(["epoch", "objective"])
-    chosen = base.transform_filter(under)
+    together: Any = ["epoch", "objective"]
+    chosen = alt.Chart(curves).transform_filter(under).transform_flatten(together)
     lines = [
-        base.mark_line(style=FAINT, strokeWidth=0.5).encode(x, y, detail="setting:N"),
+        as_one_line(alt.Chart(curves).transform_flatten(together), style=FAINT, strokeWidth=0.5).encode(x, y),
         chosen.mark_line(style=BEST, strokeWidth=2.5, point=means["epoch"].nunique() == 1).encode(
             x, y, detail="setting:N", tooltip=tooltip_of(result, "objective")
         ),
@@ -151,11 +152,13 @@ def parallel_coordinates(summary: pd.DataFrame, result: Sensitivity) -> alt.Laye
     )  # fmt: skip
     low = _DIVERGED - 0.03 if len(diverged) else 0
     y = alt.Y("position:Q", axis=None, scale=alt.Scale(domain=[low, 1], nice=False))
-    base = alt.Chart(places.loc[kept]).transform_fold(axes, as_=["axis", "position"])
     brush = alt.selection_interval(name=BRUSH, encodings=["x", "y"])
     # Kept is a setting whose line goes through the box on every axis that the box covers.
+    here, after = ("{" + ", ".join(f"{a}: {b}" for a, b in pairs) + "}[datum.axis]" for pairs in _following(axes))
     chosen = (
-        base.transform_calculate(inside=f"vlSelectionTest('{BRUSH}_store', datum) ? 1 : 0")
+        alt.Chart(places.loc[kept])
+        .transform_fold(axes, as_=["axis", "position"])
+        .transform_calculate(inside=f"vlSelectionTest('{BRUSH}_store', datum) ? 1 : 0")
         .transform_joinaggregate(through="sum(inside)", groupby=["setting"])
         .transform_joinaggregate(most="max(through)")
         .transform_filter("datum.through === datum.most")
@@ -164,9 +167,13 @@ def parallel_coordinates(summary: pd.DataFrame, result: Sensitivity) -> alt.Laye
     tooltip.append(alt.Tooltip("objective:Q", title=metric, format=".4~g"))
     color = alt.Color("result:Q", scale=alt.Scale(domain=[0, 1], clamp=True), legend=None)
     labels = alt.Chart(pd.DataFrame(ticks, columns=["axis", "position", "text"]))
+    # A piece from axis to axis each, and behind them one line that breaks between settings: see `as_one_line`.
+    pieces = chosen.transform_calculate(next=here, end=after).mark_rule(strokeWidth=1.2)
+    broken = alt.Chart(places.loc[kept].assign(gap=None)).transform_fold([*axes, "gap"], as_=["axis", "position"])
+    broken = broken.transform_calculate(axis="datum.axis === 'gap' ? 'result' : datum.axis")
     layers = [
-        base.mark_line(style=FAINT, strokeWidth=0.5).encode(x, y, detail="setting:N").add_params(brush),
-        chosen.mark_line(strokeWidth=1.2).encode(x, y, color, detail="setting:N", tooltip=tooltip),
+        as_one_line(broken, style=FAINT, strokeWidth=0.5).encode(x, y).add_params(brush),
+        pieces.encode(x, y, color, x2="next:N", y2="end:Q", tooltip=tooltip),
         labels.mark_text(align="left", dx=6, fontSize=11, style=HALO).encode(x, y, text="text:N"),
         labels.mark_text(align="left", dx=6, fontSize=11).encode(x, y, text="text:N"),
     ]
@@ -206,6 +213,12 @@ def _axis(name: str, values: Any) -> tuple[np.ndarray, list[tuple[str, float, st
     return (place - ends[0]) / span, [
         (name, (at[value] - ends[0]) / span, shown(name, value)) for value in few.tolist()
     ]
+
+
+def _following(axes: list[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """For each axis, as an expression of Vega's, which comes after it, and the setting's place there."""
+    pairs = list(zip(axes, [*axes[1:], axes[-1]], strict=True))
+    return [(a, f"'{b}'") for a, b in pairs], [(a, f"datum['{b}']") for a, b in pairs]
 
 
 def _on_log_scale(known: Any, values: np.ndarray) -> np.ndarray:

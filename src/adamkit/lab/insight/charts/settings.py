@@ -108,7 +108,8 @@ def curves_of(table: Table, drawn: Table, result: Sensitivity) -> tuple[Table, T
     Returns:
         A row a setting, with its hyperparameters and lists `epoch` and `objective` (mean over seeds, where finite), to
         be unfolded by the page, which is smaller than a row an epoch and within the rows that Altair takes; and the
-        same in a row a setting and epoch. Of very many epochs a part is in it, the first and the last among them.
+        same in a row a setting and epoch. Of very many epochs a part is in it, the first and the last among them. The
+        lists end with an objective of None, at which a line breaks: see `as_one_line`.
     """
     epochs = np.unique(table["epoch"])
     if len(epochs) > MOST_POINTS:
@@ -121,9 +122,20 @@ def curves_of(table: Table, drawn: Table, result: Sensitivity) -> tuple[Table, T
     means = means[np.isfinite(means)].rename("objective").reset_index()
     numbers, first = np.unique(means["setting"], return_index=True)
     columns = {name: np.split(means[name].to_numpy(), first[1:]) for name in ("epoch", "objective")}
-    lists = {name: [part.tolist() for part in parts] for name, parts in columns.items()}
+    lists = {
+        "epoch": [[*part.tolist(), part[-1].item()] for part in columns["epoch"]],
+        "objective": [[*part.tolist(), None] for part in columns["objective"]],
+    }
     curves: Table = pd.DataFrame({"setting": numbers} | lists)
     return curves.merge(drawn[["setting", *varied(result)]], on="setting"), means
+
+
+def as_one_line(chart: Any, **look: Any) -> alt.Chart:
+    """All curves as one line that breaks between them, in the order of the data.
+
+    Vega makes a group of its own for each of several lines, which takes ten times as long.
+    """
+    return chart.mark_line(order=False, **look)
 
 
 def curve_axes(means: Table, result: Sensitivity) -> tuple[alt.X, alt.Y]:

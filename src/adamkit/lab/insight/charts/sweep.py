@@ -17,6 +17,7 @@ from adamkit.lab.insight.budget import best_of
 from adamkit.lab.insight.charts.settings import (
     MOST_CURVES,
     Table,
+    as_one_line,
     curve_axes,
     curves_of,
     is_large_good,
@@ -48,6 +49,7 @@ from adamkit.lab.insight.charts.theme import (
 )
 from adamkit.lab.insight.sensitivity import Effect, Sensitivity, range_in_words
 
+_FEW = 100  # curves that each have a line of their own, which says which setting it is
 MOST_BARS = 12
 
 Chart = alt.Chart | alt.LayerChart
@@ -241,14 +243,12 @@ def learning_curves(
         legend=alt.Legend(orient="bottom", direction="vertical", columns=1, labelLimit=WIDTH, symbolStrokeWidth=3),
     )
     # Neither opacity nor clipping: they take ten times as long to draw.
-    thin, thick = (
-        grey.mark_line(style=FAINT, strokeWidth=0.8 if len(drawn) <= 100 else 0.4),
-        colored.mark_line(strokeWidth=2.5),
-    )
-    layers = [
-        thin.encode(x, y, detail="setting:N", tooltip=tooltip_of(result, "objective")),
-        thick.encode(x, y, color=color, tooltip="best:N"),
-    ]
+    if len(drawn) <= _FEW:
+        thin = grey.mark_line(style=FAINT, strokeWidth=0.8)
+        thin = thin.encode(x, y, detail="setting:N", tooltip=tooltip_of(result, "objective"))
+    else:
+        thin = as_one_line(grey, style=FAINT, strokeWidth=0.4).encode(x, y)
+    layers = [thin, colored.mark_line(strokeWidth=2.5).encode(x, y, color=color, tooltip="best:N")]
     ends = means.groupby("setting").last()
     ends = ends[ends["epoch"] < table["epoch"].max()]
     if len(ends):  # dots, for those that end after the first epoch have no line

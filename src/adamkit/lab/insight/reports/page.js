@@ -9,15 +9,27 @@
   let drawing = 0; // the number of the latest drawing: an earlier one ends when it sees a later
   const drawn = new Map(); // place: its view
 
-  const rows = {};
-  for (const [name, table] of Object.entries(tables)) {
-    rows[name] = table.rows ?? Array.from({ length: table.count }, (_, i) =>
-      Object.fromEntries(table.names.map((key, k) => [key, table.columns[k].length === 1 ? table.columns[k][0] : table.columns[k][i]])));
+  const unpacked = {};
+  function rows(name) {
+    const table = tables[name];
+    return unpacked[name] ??= table.rows ?? Array.from({ length: table.count }, (_, i) => {
+      const row = {};
+      table.names.forEach((key, k) => { row[key] = table.columns[k][table.columns[k].length === 1 ? 0 : i]; });
+      return row;
+    });
+  }
+
+  // The tables that a specification names.
+  function tablesOf(spec, found = {}) {
+    if (spec === null || typeof spec !== "object") return found;
+    if (typeof spec.data?.name === "string" && spec.data.name in tables) found[spec.data.name] = rows(spec.data.name);
+    for (const part of Object.values(spec)) tablesOf(part, found);
+    return found;
   }
 
   // A specification without its own table of data, at the width of its place.
   function fitted(spec, width) {
-    const copy = { ...spec, datasets: rows, background: "transparent" };
+    const copy = { ...spec, datasets: tablesOf(spec), background: "transparent" };
     const views = copy.concat ?? copy.hconcat;
     if (views === undefined) {
       copy.width = width;
