@@ -146,6 +146,19 @@ def test_decay_in_the_gradient_is_divided_by_its_size_and_decoupled_decay_is_not
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_learning_rate_and_decoupled_decay_can_be_tuned_one_after_the_other(seed):
+    """Loshchilov and Hutter 2019, Figure 2, from a start that decay has to erase."""
+    figures = weight_decay.show(seed=seed, etas=5, points=7, seeds=2, starts=[weight_decay.LARGE]).figures
+    l2, decoupled = figures.set_index("decay_as").loc[[weight_decay.L2, weight_decay.DECOUPLED]].to_dict("records")
+    assert decoupled["gain, one decay for all"] > 0.8 * decoupled["gain, decay tuned for each η"] > 0.05
+    assert abs(decoupled["slope of the best decay over η, in decades"]) < 0.35
+    assert decoupled["gain at the smallest η"] > 0.1
+    assert l2["gain at the smallest η"] < 0.02  # no λ helps before η is large
+    assert l2["gain, decay tuned for each η"] < decoupled["gain, decay tuned for each η"] / 2
+
+
+@pytest.mark.slow
 def test_full_batch_adam_settles_at_the_edge_of_stability():
     """Cohen et al. 2022."""
     for seed in (1, 2):

@@ -88,6 +88,7 @@ def fit(
     batch_size: int,
     seeds: int,
     hidden: int = 32,
+    start: float = 1.0,
     seed: int = 0,
 ) -> Fitted:
     """Train a network of one hidden layer with every setting, mapped over settings and seeds as one program.
@@ -100,20 +101,25 @@ def fit(
         batch_size: Rows a step, drawn anew each time; the same for all settings.
         seeds: Starts and orders.
         hidden: Units.
+        start: How many times as large as usual the weights are at the start.
         seed: Of those.
     """
     rng = np.random.default_rng(seed)
     sizes = rows.x.shape[1], hidden, CLASSES
-    starts = jax.tree.map(lambda *layers: jnp.stack(layers), *(network(sizes, rng) for _ in range(seeds)))
+
+    def begun() -> list[tuple[Any, Any]]:
+        return [(start * weights, bias) for weights, bias in network(sizes, rng)]
+
+    starts = jax.tree.map(lambda *layers: jnp.stack(layers), *(begun() for _ in range(seeds)))
     orders = jnp.asarray(rng.integers(0, len(rows.x), (seeds, steps, batch_size)))
     is_full = batch_size >= len(rows.x)
 
-    def run(setting, start, order, rows):  # the data are arguments: XLA takes long over constants
+    def run(setting, layers, order, rows):  # the data are arguments: XLA takes long over constants
         def gradient(layers, chosen):
             x, y = (rows.x, rows.y) if is_full else (rows.x[chosen], rows.y[chosen])
             return jax.grad(lambda layers: cross_entropy(outputs(layers, x), y))(layers)
 
-        end = descend(optimizer(setting), gradient, start, order, keep=False)[0]
+        end = descend(optimizer(setting), gradient, layers, order, keep=False)[0]
         test = outputs(end, rows.test_x)
         right = jnp.mean(jnp.argmax(test, -1) == rows.test_y)
         return Fitted(cross_entropy(outputs(end, rows.x), rows.y), cross_entropy(test, rows.test_y), right)
