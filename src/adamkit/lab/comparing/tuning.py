@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from adamkit.keras.internals import compile_arguments, flat_layers
+from adamkit.keras.internals import build_for, compile_arguments, flat_layers
 from adamkit.lab import disk
 from adamkit.lab.comparing.checks import CHECKS, Check
 from adamkit.lab.comparing.optimizers import Optimizer
@@ -33,6 +33,7 @@ from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import UnmappableError, free_memory
 from adamkit.lab.sweeping.remaking import remade
 from adamkit.lab.sweeping.sweeper import Study
+from adamkit.lab.training.population import Program
 from adamkit.lab.training.trainer import rows_of
 
 MOST_WIDENED = 3  # times that a space is widened
@@ -145,6 +146,7 @@ class Tuning:
         self._memory = (memory or free_memory() // 2) // self._threads
         self._quick = 6 * _operations(model) * rows_of(self._data) * options["epochs"] * budget < _SHORT
         self._lock = threading.Lock()
+        self._evaluator: Program | None = None  # of the first model: to evaluate is the same with any optimizer
         self._studies: list[Study] = []
         self._done: dict[str, int] = {}
         self._total = {one.name: budget + min(FINALISTS, budget) * seeds for one in optimizers}
@@ -361,6 +363,11 @@ class Tuning:
                 f"{type(self._model).__name__} must have get_config and from_config. Received: {error}"
             ) from error
         model.compile(**compile_arguments(self._model) | {"optimizer": optimizer.make()})
+        build_for(model, jax.tree.map(lambda rows: rows[: self._options["batch_size"]], self._data))
+        program = Program.of(model, quick=self._quick)
+        with self._lock:
+            self._evaluator = self._evaluator or program
+        program.evaluate_by(self._evaluator)
         return model
 
 

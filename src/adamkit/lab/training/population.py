@@ -30,6 +30,7 @@ from adamkit.lab.training.tracing import TRACING
 from adamkit.lab.training.windows import as_matrix_products, operations
 
 Data = tuple[Any, Any, Any]  # x, y, sample weights: arrays (rows, …) or nested structures of them; None where absent
+Weights = tuple[list[Any], list[Any]]  # trainable, non-trainable: arrays (n, …) in the order of the model's variables
 Logs = dict[str, jax.Array]  # metric name: (n,) float32
 
 _ATTRIBUTES = hyperparameters.names(of="adam", changes_program=False)  # Adam keeps them in no variable
@@ -127,6 +128,7 @@ class Program:
         self._compiling = threading.Lock()
         self._compiled: set[Any] = set()
         self._ready: dict[Any, Callable] = {}  # programs compiled by `prepare`
+        self._evaluator: Program = self
 
     @classmethod
     def of(cls, model: keras.Model, *, quick: bool = False) -> "Program":
@@ -135,6 +137,10 @@ class Program:
         if program is None or program._key != _structure(model) or program._quick != quick:
             program = model._adamkit_program = cls(model, quick=quick)
         return program
+
+    def evaluate_by(self, other: "Program") -> None:
+        """Let the program of a model that differs in its optimizer alone evaluate, so that it is compiled once."""
+        self._evaluator = other
 
     def prepare(
         self, members: Members, data: Data, order: np.ndarray, batch_size: int, validation: Data | None
@@ -167,10 +173,11 @@ class Program:
         for key, one in lowered.items():
             if key[0] == "full" and _operations(one) * (full // batch_size) < _SMALL:
                 options["full"] = fast_compilation()
-        key = _key("test", (members, validation), batch_size)
+        weights = _weights(members)
+        key = _key("test", (weights, validation), batch_size)
         if validation is not None and key not in self._ready:
             with TRACING:
-                lowered[key] = self._test.lower(members, validation, batch_size=batch_size)
+                lowered[key] = self._test.lower(weights, validation, batch_size=batch_size)
         if not lowered:  # of a run before, and to count its operations again would take as long as some epochs
             return
         with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles without Python's lock
@@ -205,7 +212,8 @@ class Program:
 
     def evaluate(self, members: Members, data: Data, batch_size: int) -> Logs:
         """Loss and metrics of every member on `data`."""
-        return self._call("test", self._test, members, data, batch_size=batch_size)
+        by = self._evaluator
+        return by._call("test", by._test, _weights(members), data, batch_size=batch_size)
 
     def bytes_for(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> int:
         """Bytes that an epoch needs on the device beside the data, as XLA plans it; this compiles the program."""
@@ -293,9 +301,9 @@ class Program:
             state, logs = _with_axis((state, logs))
         return state, self._logs(state[3], logs)
 
-    def _test_epoch(self, members: Members, data: Data, batch_size: int) -> Logs:
-        n = len(members.optimizer[0])
-        start, trainable, non_trainable = self._metrics(n), members.trainable, members.non_trainable
+    def _test_epoch(self, weights: Weights, data: Data, batch_size: int) -> Logs:
+        n = len(jax.tree.leaves(weights)[0])
+        start, (trainable, non_trainable) = self._metrics(n), weights
         if n == 1:
             start, trainable, non_trainable = _without_axis((start, trainable, non_trainable))
 
@@ -335,6 +343,11 @@ class Program:
                 return self._model.get_metrics_result()
 
         return last_batch or jax.vmap(lambda values: figures(result(values)))(metrics)
+
+
+def _weights(members: Members) -> Weights:
+    """What an evaluation takes: the same for all optimizers."""
+    return members.trainable, members.non_trainable
 
 
 def _after(members: Members, state: tuple) -> Members:
