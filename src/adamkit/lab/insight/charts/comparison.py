@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from adamkit.lab.insight.charts.theme import COLORS, OTHERS, WIDTH, decades, finished, scale_type
+from adamkit.lab.insight.charts.theme import COLORS, OTHERS, SHORT, WIDTH, decades, finished, scale_type
 
 if TYPE_CHECKING:
     from adamkit.lab.comparing.result import Comparison
@@ -85,7 +85,7 @@ def learning_rates(comparison: "Comparison") -> Any:
     )
     x = alt.X(
         "learning_rate:Q", title="learning rate (log scale)", scale=alt.Scale(type="log", nice=False, padding=12),
-        axis=alt.Axis(values=decades(best.learning_rate.to_numpy()), format="~g"),
+        axis=alt.Axis(values=decades(best.learning_rate.to_numpy()), format=SHORT),
     )  # fmt: skip
     y = alt.Y("reached:Q", title=f"validation {comparison.metric}", scale=scale)
     base: Any = alt.Chart(best)

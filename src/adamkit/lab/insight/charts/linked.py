@@ -37,6 +37,7 @@ from adamkit.lab.insight.charts.theme import (
     hyperparameter_axis,
     is_log,
     title_of,
+    value_axis,
     value_scale,
 )
 from adamkit.lab.insight.sensitivity import Sensitivity, shown
@@ -192,7 +193,7 @@ def _dots(name: str, summary: pd.DataFrame, result: Sensitivity) -> tuple[list, 
     kind = objective_scale(finite["objective"], result)
     place = (
         alt.X(**hyperparameter_axis(name, settings[name])),
-        alt.Y("objective:Q", title=metric_of(result), scale=value_scale(kind, padding=18)),
+        alt.Y("objective:Q", title=metric_of(result), scale=value_scale(kind, padding=18), axis=value_axis(kind)),
     )
     dots = alt.Chart(thinned(finite)).mark_circle(style=OTHERS, opacity=1, size=60).encode(*place)
     return [dots], [], Cells(finite, place, is_grid=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
-from adamkit.lab.insight.charts.theme import column_of, digits, scale_type, value_scale
+from adamkit.lab.insight.charts.theme import column_of, digits, scale_type, value_axis, value_scale
 from adamkit.lab.insight.sensitivity import Sensitivity, shown
 
 MOST_MARKS = 1500  # settings in one layer; Altair takes 5000 rows in a chart
@@ -148,4 +148,4 @@ def curve_axes(means: Table, result: Sensitivity) -> tuple[alt.X, alt.Y]:
     scale = value_scale(kind, domain=domain, clamp=True)
     epoch = alt.Axis(tickMinStep=1, format="d")
     x = alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False, zero=False), axis=epoch)
-    return x, alt.Y("objective:Q", title=f"{metric_of(result)} after the epoch", scale=scale)
+    return x, alt.Y("objective:Q", title=f"{metric_of(result)} after the epoch", scale=scale, axis=value_axis(kind))

@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -38,6 +38,7 @@ from adamkit.lab.insight.charts.theme import (
     FRAME,
     GREEN,
     OTHERS,
+    SHORT,
     VERMILLION,
     WIDTH,
     Format,
@@ -45,6 +46,7 @@ from adamkit.lab.insight.charts.theme import (
     hyperparameter_axis,
     save,
     title_of,
+    value_axis,
     value_scale,
 )
 from adamkit.lab.insight.sensitivity import Effect, Sensitivity, range_in_words
@@ -125,9 +127,10 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
     profile = pd.DataFrame(effect.profile, columns=["value", "mean", "share"])
     best: Table = finite.merge(profile, left_on=[name, "mean"], right_on=["value", "mean"]).drop_duplicates("value")
     x = alt.X(**hyperparameter_axis(name, settings[name]))
-    scale = value_scale(objective_scale(finite["objective"], result), padding=18)
+    kind = objective_scale(finite["objective"], result)
     title = f"{metric_of(result)} after {table['epoch'].max()} epochs"
-    y = alt.Y("objective:Q", title=title, scale=scale)
+    place: Any = {"title": title, "scale": value_scale(kind, padding=18), "axis": value_axis(kind)}
+    y = alt.Y("objective:Q", **place)
     tooltip = tooltip_of(result)
 
     layers = _shade(effect, settings)
@@ -143,7 +146,7 @@ def by_hyperparameter(name: str, table: pd.DataFrame, summary: pd.DataFrame, res
         notes.append(f"Grey: every setting. Blue: the best {where}, whatever the others are there")
     if (best["low"] < best["high"]).any():
         spread = alt.Chart(best).mark_rule(style=BEST, strokeWidth=2.5, opacity=0.45)
-        layers.append(spread.encode(x, alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")))
+        layers.append(spread.encode(x, alt.Y("low:Q", **place), alt.Y2("high:Q")))
         notes.append(f"Bars: lowest to highest of {table['seed'].nunique()} seeds. Dots: their mean")
     layers.append(alt.Chart(best).mark_line(style=BEST).encode(x, y))
     dots = alt.Chart(best).mark_circle(style=BEST, opacity=1, size=42)
@@ -190,7 +193,8 @@ def heat_layers(first: str, second: str, summary: pd.DataFrame, result: Sensitiv
     place = alt.X(**hyperparameter_axis(first, settings[first], bands=is_grid)), alt.Y(**y)
     kind = objective_scale(finite["objective"], result)
     scale = alt.Scale(type=kind, scheme="viridis", reverse=is_large_good(result))
-    color = alt.Color("objective:Q", title=metric_of(result), scale=scale)
+    legend = alt.Legend(format=SHORT) if kind == "log" else alt.Undefined
+    color = alt.Color("objective:Q", title=metric_of(result), scale=scale, legend=legend)
     marks, frame = alt.Chart(thinned(finite)), alt.Chart(settings.loc[[best]])
     if is_grid:
         marks, frame = marks.mark_rect(), frame.mark_rect(filled=False, style=FRAME, strokeWidth=3)
@@ -317,15 +321,14 @@ def budget(summary: pd.DataFrame, result: Sensitivity) -> alt.LayerChart:
     # Where the settings that diverge are so many that the best of few may be one of them, the band has no end.
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     kind = objective_scale(drawn[["low", "high"]].to_numpy(), result)
-    scale = value_scale(kind, padding=8)
+    place: Any = {"title": f"best {metric_of(result)}", "scale": value_scale(kind, padding=8), "axis": value_axis(kind)}
     log = alt.Scale(type="log", nice=False)
     ticks = alt.Axis(values=[2**i for i in range(len(settings).bit_length())], format="~d")
-    title = f"best {metric_of(result)}"
     base = alt.Chart(drawn).encode(alt.X("k:Q", title="settings tried, k (log scale)", scale=log, axis=ticks))
-    y = alt.Y("median:Q", title=title, scale=scale)
+    y = alt.Y("median:Q", **place)
     tips = [alt.Tooltip("k:Q"), *(alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("median", "low", "high"))]
     chart = alt.layer(
-        base.mark_area(opacity=0.25, style=BEST).encode(alt.Y("low:Q", title=title, scale=scale), alt.Y2("high:Q")),
+        base.mark_area(opacity=0.25, style=BEST).encode(alt.Y("low:Q", **place), alt.Y2("high:Q")),
         base.mark_line(style=BEST, strokeWidth=2.5, point=alt.OverlayMarkDef(style=BEST)).encode(y, tooltip=tips),
     )
     notes = ["Line: in half of all draws of k of these settings the best is at least so good. Band: from 10 to 90 %"]

@@ -29,6 +29,7 @@ COLORS_ON_DARK = (SKY, ORANGE, "#2BC59A", "#F0803C", "#E39CC4", "#4A90C8", YELLO
 # Styles: in colour, beside that, behind it, around one mark, and around text that stands on lines.
 BEST, OTHERS, FAINT, FRAME, HALO = "best", "others", "faint", "frame", "halo"
 
+SHORT = ".6~g"  # how d3 writes 0.001 and 100000, and 1e+6 rather than more zeros
 FORMATS = ("html", "png", "svg")
 Format = Literal["html", "png", "svg"]
 
@@ -153,7 +154,7 @@ def hyperparameter_axis(name: str, values: Any, *, bands: bool = False) -> dict[
         scale = alt.Scale(type="log", nice=False, padding=12)
         if len(positive) < len(values):  # 0 is on no log scale
             scale = alt.Scale(type="symlog", constant=float(positive[0]), nice=False, padding=12)
-        ticks = alt.Axis(values=few or [*values[values == 0].tolist(), *decades(positive)], format="~g")
+        ticks = alt.Axis(values=few or [*values[values == 0].tolist(), *decades(positive)], format=SHORT)
     return {"field": name, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
 
 
@@ -195,6 +196,11 @@ def scale_type(values: Any, *, is_large_good: bool = False) -> Literal["log", "l
 def value_scale(kind: Literal["log", "linear"], **options: Any) -> alt.Scale:
     """The scale of a loss or metric: as wide as its values, which need not reach down to 0."""
     return alt.Scale(type=kind, nice=False, **({} if kind == "log" else {"zero": False}), **options)
+
+
+def value_axis(kind: Literal["log", "linear"]) -> Any:
+    """The axis of that scale: on a log scale what diverges may be of any size."""
+    return alt.Axis(format=SHORT) if kind == "log" else alt.Undefined
 
 
 def title_of(name: str) -> str:

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from adamkit.lab.insight.charts.theme import FRAME, OTHERS, finished, scale_type, value_scale
+from adamkit.lab.insight.charts.theme import FRAME, OTHERS, finished, scale_type, value_axis, value_scale
 
 MOST_EPOCHS = 1000  # points of a line; more cannot be told apart
 TRAINING, VALIDATION = "training", "validation"
@@ -50,7 +50,7 @@ def over_epochs(name: str, history: pd.DataFrame) -> alt.LayerChart:
 
     x = alt.X("epoch:Q", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, format="d"))
     kind = scale_type(long["value"], is_large_good="loss" not in name)
-    y = alt.Y("value:Q", title=name, scale=value_scale(kind, padding=8))
+    y = alt.Y("value:Q", title=name, scale=value_scale(kind, padding=8), axis=value_axis(kind))
     legend = alt.Legend(orient="bottom", symbolStrokeWidth=3) if len(parts) > 1 else None
     color = alt.Color("part:N", title=None, scale=alt.Scale(domain=list(parts)), legend=legend)
     marks: Any = alt.Chart(long).mark_line(point=len(wide) <= 2, strokeWidth=2.5)

@@ -12,9 +12,14 @@ from typing import Any
 
 import pandas as pd
 
+from adamkit.lab.insight.charts import theme
 from adamkit.lab.insight.reports.page import table as table_of
 
 _MOST_ROWS = 12
+_STYLE = (
+    "<style>.adamkit th, .adamkit td { padding: 0.15rem 0.6rem; text-align: left; } "
+    ".adamkit .number { text-align: right; } .adamkit .scroll { overflow-x: auto; }</style>"
+)
 
 
 def html(heading: str, rows: pd.DataFrame, chart: Any | None) -> str:
@@ -27,7 +32,8 @@ def html(heading: str, rows: pd.DataFrame, chart: Any | None) -> str:
     """
     more = f"<p>{len(rows) - _MOST_ROWS:,} more rows</p>" if len(rows) > _MOST_ROWS else ""
     shown = table_of(rows.head(_MOST_ROWS))
-    return f"<div><p><strong>{html_module.escape(heading)}</strong></p>\n{shown}\n{more}{_picture(chart)}</div>"
+    heading = html_module.escape(heading)
+    return f'<div class="adamkit">{_STYLE}<p><strong>{heading}</strong></p>\n{shown}\n{more}{_picture(chart)}</div>'
 
 
 def bundle(result: Any) -> dict[str, str]:
@@ -40,7 +46,10 @@ def _picture(chart: Any | None) -> str:
         return ""
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(chart.to_dict())
-    # As an image, so that nothing in it meets what the notebook's own page names alike.
-    coded = base64.b64encode(svg.encode()).decode()
-    return f'<img alt="chart" style="max-width: 100%" src="data:image/svg+xml;base64,{coded}">'
+    # As an image, so that nothing in it meets what the notebook's own page names alike; in the reader's look.
+    light, dark = (
+        "data:image/svg+xml;base64," + base64.b64encode(vl_convert.vegalite_to_svg(spec).encode()).decode()
+        for spec in (chart.to_dict(), chart.configure(**theme.config(dark=True)).to_dict())
+    )
+    source = f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+    return f'<picture>{source}<img alt="chart" style="max-width: 100%" src="{light}"></picture>'
