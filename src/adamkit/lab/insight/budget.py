@@ -33,7 +33,8 @@ def chances_of_being_best(n: int, k: int) -> Values:
         [0.667, 0.333, 0.0]
     """
     rank = np.arange(n - 1)
-    return k / n * np.cumprod(np.append(1.0, np.maximum(n - k - rank, 0) / (n - 1 - rank)))
+    following = np.maximum(n - k - rank, 0) / (n - 1 - rank)
+    return np.cumprod(np.append(k / n, following), dtype=np.float64)
 
 
 def expected_best(values: Values, ks: Sequence[int]) -> Values:

@@ -74,7 +74,8 @@ class Trace:
         columns = ("theta_before", "g", "m", "v", "m_hat", "v_hat", "step", "theta")
         rows = []
         for step in self.steps:
-            quantities = np.stack(step[1 : 1 + len(columns)])  # (quantities, weights)
+            own: Any = step[1 : 1 + len(columns)]
+            quantities = np.stack(own)  # (quantities, weights)
             for i, weight in enumerate(self.weights):
                 rows.append(
                     {"t": step.t, "weight": weight} | dict(zip(columns, quantities[:, i].tolist(), strict=True))

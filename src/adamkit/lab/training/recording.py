@@ -7,6 +7,7 @@ from keras import ops
 
 from adamkit.keras import Adam
 from adamkit.keras.internals import trained_by
+from adamkit.lab.errors import InputError
 
 
 class Row(NamedTuple):
@@ -51,15 +52,18 @@ class Recording(Adam):
         variable = trained_by(self)[self._place[0]]
         # Copies: a kernel may step in place.
         before = ops.copy(self._one(self._wide(variable)))
-        gradient = next(g for g, own in zip(grads, trainable_variables, strict=True) if own is variable)
-        gradient = ops.copy(self._one(gradient))
+        gradients = [g for g, own in zip(grads, trainable_variables, strict=True) if own is variable]
+        if not gradients:  # Keras leaves out, with a warning, what the loss does not depend on
+            raise InputError(f"weight must be one that the loss depends on. Received: one of {variable.path}")
+        gradient = ops.copy(self._one(gradients[0]))
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         kept = [self._one(slot.read(self._rows.dtype)) for slot in self._slots(variable)]
         largest = kept[2] if self.amsgrad else 0.0
         row = Row(before, self._one(self._wide(variable)), gradient, kept[0], kept[1], largest, learning_rate)
-        row = ops.stack([ops.cast(number, self._rows.dtype) for number in row])
+        numbers: Any = ops.stack([ops.cast(number, self._rows.dtype) for number in row])
         at = ops.cast(ops.minimum(self.iterations, self._steps), "int32")
-        self.assign(self._rows, ops.slice_update(ops.convert_to_tensor(self._rows), ops.stack([at, 0]), row[None]))
+        self.assign(self._rows, ops.slice_update(ops.convert_to_tensor(self._rows), ops.stack([at, 0]), numbers[None]))
 
     def _one(self, values: Any) -> Any:
-        return ops.reshape(values, (-1,))[self._place[1]]
+        flat: Any = ops.reshape(values, (-1,))
+        return flat[self._place[1]]
