@@ -159,18 +159,13 @@ def _section(section: Section, figures: _Figures) -> str:
     parts = [
         _paragraphs(section.paragraphs),
         table(section.table) if section.table is not None else "",
-        f"<pre><code>{_command(section.code)}</code></pre>" if section.code else "",
+        f"<pre><code>{_text(section.code)}</code></pre>" if section.code else "",
         f'<div class="charts">{charts}</div>' if charts else "",
     ]
     body = "\n".join(part for part in parts if part)
     if section.folded:
         return f"<section><details><summary><h2>{_text(section.title)}</h2></summary>\n{body}\n</details></section>"
     return f"<section><h2>{_text(section.title)}</h2>\n{body}\n</section>"
-
-
-def _command(text: str) -> str:
-    """A command whose options are not broken at their dashes."""
-    return " ".join(f"<span>{_text(word)}</span>" for word in text.split(" "))
 
 
 def _paragraphs(sentences: Sequence[str]) -> str:
