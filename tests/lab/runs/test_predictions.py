@@ -206,5 +206,5 @@ def test_a_table_of_text_is_no_data_for_the_libraries_own_train():
     model.compile(optimizer="adam", loss="mse")
     table = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4]})
     assert len(lab.train(model, table, pd.Series([0.5, 1.0]), epochs=1).history) == 1
-    with pytest.raises(ValueError, match=r"numbers.*Received: object \(2, 2\); adamkit\.lab\.data\.Encoding"):
+    with pytest.raises(ValueError, match=r"numbers.*Received: dtype object, shape \(2, 2\); adamkit\.lab\.data\.Enc"):
         lab.train(model, table.assign(b=["x", "y"]), pd.Series([0.5, 1.0]), epochs=1)
