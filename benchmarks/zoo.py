@@ -76,7 +76,7 @@ def _row(kind: Kind, *, quick: bool) -> dict[str, Any]:
         model = kind.build()
         model.compile(optimizer=optimizer, loss=kind.loss, metrics=kind.metrics)
         build_for(model, jax.tree.map(lambda rows: rows[:1], (x, y, None)))
-        return model, [np.array(v) for v in _variables(model)]
+        return model, [np.array(v.value) for v in _variables(model)]
 
     def fit() -> float:
         history = fitted.fit(x, y, epochs=kind.epochs, batch_size=BATCH, shuffle=False, verbose=0)

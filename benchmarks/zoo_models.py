@@ -129,7 +129,7 @@ def average_pooling() -> keras.Model:
     return _classifier(
         (16, 16, 3),
         layers.Conv2D(16, 3, padding="same", activation="relu"),
-        layers.AveragePooling2D(),
+        layers.AveragePooling2D(2),
         layers.Conv2D(32, 3, padding="same", activation="relu"),
         layers.AveragePooling2D(3, 2, padding="same"),
         layers.Flatten(),
@@ -235,10 +235,17 @@ class Distiller(keras.Model):
         """The student's answer."""
         return self.student(x)
 
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **others: Any) -> Any:
+    def build(self, shape: Any) -> None:
+        """Of both networks."""
+        self.teacher.build(shape)
+        self.student.build(shape)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
         """How far it is from the labels and from the teacher."""
         apart = ops.mean(ops.square(ops.softmax(self.teacher(x)) - ops.softmax(y_pred)))
-        return super().compute_loss(x=x, y=y, y_pred=y_pred, **others) + apart
+        return super().compute_loss(x, y, y_pred, sample_weight, training) + apart
 
 
 def conv1d_causal() -> keras.Model:
@@ -258,7 +265,7 @@ def conv1d_64() -> keras.Model:
 
 def conv3d() -> keras.Model:
     return _classifier(
-        (8, 8, 8, 1), layers.Conv3D(8, 3, activation="relu"), layers.AveragePooling3D(), layers.Flatten()
+        (8, 8, 8, 1), layers.Conv3D(8, 3, activation="relu"), layers.AveragePooling3D(2), layers.Flatten()
     )
 
 
