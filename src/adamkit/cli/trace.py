@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from adamkit.lab.insight.trace import Trace
     from adamkit.lab.insight.weights import Recorded
+    from adamkit.lab.runs.folder import RunFolder
 
 _GRADIENTS, _STEPS = "0.5,0.5,-1", 50
 _SHOWN = 12  # steps of a longer table: the first and last six
@@ -87,15 +88,14 @@ def trace(
 
     given = options.given(context)
     own = {name: given[name] for name in given if name in hyperparameters or name in ("learning_rate", "epsilon_hat")}
-    run = None if function is None or not _is_run(function, weight) else Path(function)
-    recorded: Recorded | None = None
+    of_run: tuple[RunFolder, Recorded] | None = None
     try:
         _check_files(csv, plot)
-        if run is None:
-            traced = _traced(function, gradients, start, steps, given, own)
+        if function is not None and _is_run(function, weight):
+            of_run = _recorded(function, given, own)
+            traced = of_run[1].trace
         else:
-            recorded = _recorded(run, given, own)
-            traced = recorded.trace
+            traced = _traced(function, gradients, start, steps, given, own)
         explained = None if step is None else [traced.explained(step, i) for i in range(len(traced.weights))]
     except InputError as error:
         raise InputError(options.as_typed(str(error), [*given, "steps", "weight"])) from error
@@ -103,9 +103,9 @@ def trace(
     from rich.console import Console
 
     console = Console(markup=False, highlight=False, emoji=False)
-    if recorded is not None and run is not None:
-        _show_run(console, run, recorded)
-    _show_header(console, traced, function if run is None else None)
+    if of_run is not None:
+        _show_run(console, *of_run)
+    _show_header(console, traced, function if of_run is None else None)
     if explained is None:
         _show_table(console, traced)
     else:
@@ -115,8 +115,10 @@ def trace(
 
         disk.replace(csv, lambda path: traced.history.to_csv(path, index=False))
         console.print(f"saved  {csv}")
-    if plot is not None and recorded is not None:
-        console.print(f"saved  {_plotted_weight(traced, plot)}")
+    if plot is not None and of_run is not None:
+        from adamkit.lab.insight.charts.trace import weight_over_steps
+
+        console.print(f"saved  {_saved(weight_over_steps(traced.history), plot)}")
     elif plot is not None and function is not None:
         for line in _plotted(traced, function, plot):
             console.print(line)
@@ -127,8 +129,8 @@ def _is_run(given: str, weight: str | None) -> bool:
     return weight is not None or Path(given).is_dir() or any(mark in given for mark in "/\\")
 
 
-def _recorded(run: Path, given: dict[str, Any], own: dict[str, Any]) -> "Recorded":
-    """Trains the run again; what it was made with is its own."""
+def _recorded(run: str, given: dict[str, Any], own: dict[str, Any]) -> "tuple[RunFolder, Recorded]":
+    """Trains the run in a folder again; what it was made with is its own."""
     from adamkit.lab import runs
     from adamkit.lab.errors import InputError
     from adamkit.lab.runs.folder import RunFolder
@@ -136,11 +138,12 @@ def _recorded(run: Path, given: dict[str, Any], own: dict[str, Any]) -> "Recorde
     for name in ("gradients", "start", *own):
         if name in given:
             raise InputError(f"one of a run and --{name.replace('_', '-')} must be given, not both")
-    settings = runs.again(RunFolder.open(run))
+    folder = RunFolder.open(run)
+    settings = runs.again(folder)
     options.use_backend(settings.backend)
     from adamkit.lab.insight.weights import weight_of_run
 
-    return weight_of_run(settings, given.get("weight") or "", steps=given.get("steps"))
+    return folder, weight_of_run(settings, given.get("weight") or "", steps=given.get("steps"))
 
 
 def _traced(
@@ -190,16 +193,14 @@ def _check_files(csv: Path | None, plot: Path | None) -> None:
             raise InputError(f"--{name} must be a file in a folder that is there. Received: {str(path)!r}")
 
 
-def _show_run(console: "Console", run: Path, recorded: "Recorded") -> None:
+def _show_run(console: "Console", folder: "RunFolder", recorded: "Recorded") -> None:
     """Which weight, and whether what was trained again is the run."""
     from adamkit.lab import runs
     from adamkit.lab.errors import InputError
-    from adamkit.lab.runs.folder import RunFolder
 
-    folder = RunFolder.open(run)
     epochs = len(recorded.history)
     again = f"{'the first epoch' if epochs == 1 else f'the first {epochs} epochs'} trained again"
-    console.print(f"{recorded.weight} of {run}, {len(recorded.trace.steps)} of {recorded.total} steps")
+    console.print(f"{recorded.weight} of {folder.path}, {len(recorded.trace.steps)} of {recorded.total} steps")
     try:
         differs = runs.first_difference(folder, recorded.history)
     except InputError as error:
@@ -284,7 +285,6 @@ def _plotted(traced: "Trace", function: str, plot: Path) -> list[str]:
     import numpy as np
 
     from adamkit.lab.insight import paths
-    from adamkit.lab.insight.charts import theme
     from adamkit.lab.insight.charts.trace import paths_on_contours
     from adamkit.lab.insight.landscapes import landscape
 
@@ -292,8 +292,7 @@ def _plotted(traced: "Trace", function: str, plot: Path) -> list[str]:
     points = np.stack([traced.steps[0].before, *(step.after for step in traced.steps)])
     own = paths.Path("Adam", traced.hyperparameters["learning_rate"], points)
     drawn = [own, *paths.others(known, tuple(points[0]), len(traced.steps))]
-    kind: Any = plot.suffix.lower().removeprefix(".")
-    (written,) = theme.save(paths_on_contours(function, known, drawn), plot.parent, plot.stem, [kind])
+    written = _saved(paths_on_contours(function, known, drawn), plot)
     lines = [f"{'':9}{'η':>6}{'x':>12}{'y':>12}"]
     for path in drawn:
         x, y = path.points[-1]
@@ -301,9 +300,8 @@ def _plotted(traced: "Trace", function: str, plot: Path) -> list[str]:
     return [*lines, f"saved  {written}"]
 
 
-def _plotted_weight(traced: "Trace", plot: Path) -> Path:
+def _saved(chart: Any, plot: Path) -> Path:
     from adamkit.lab.insight.charts import theme
-    from adamkit.lab.insight.charts.trace import weight_over_steps
 
     kind: Any = plot.suffix.lower().removeprefix(".")
-    return theme.save(weight_over_steps(traced.history), plot.parent, plot.stem, [kind])[0]
+    return theme.save(chart, plot.parent, plot.stem, [kind])[0]

@@ -152,21 +152,22 @@ def trace(
             raise InputError(f"gradients must have {theta.size} numbers a step, as start. Received: {gradient.size}")
         before = theta
         theta, state = functional.step(theta, gradient, state, epsilon_hat=epsilon_hat, **options)
-        taken.append(_step(before, gradient, state, theta, known))
+        taken.append(step_taken(before, gradient, state, theta, known))
     called = tuple(weights) if weights else ("θ",) if theta.size == 1 else tuple(f"θ{i + 1}" for i in range(theta.size))
     return Trace(taken, known, called, epsilon_hat)
 
 
-def _step(
+def step_taken(
     before: NDArray, gradient: NDArray, state: functional.AdamState, after: NDArray, known: dict[str, Any]
 ) -> Step:
+    """All quantities of a step, from θ before and after it and the state at its end."""
     t, m, v, largest = state
-    one, two = corrections(t, known)
+    one, two = _corrections(t, known)
     v_hat = (v if largest is None else largest) / two
     return Step(t, before, gradient, m, v, m / one, v_hat, before - after, after, largest, known["learning_rate"])
 
 
-def corrections(t: int, known: dict[str, Any]) -> tuple[float, float]:
+def _corrections(t: int, known: dict[str, Any]) -> tuple[float, float]:
     """1 − β₁ᵗ and 1 − β₂ᵗ, or 1 where there is no bias correction."""
     if not known.get("bias_correction", True):
         return 1.0, 1.0
@@ -201,7 +202,7 @@ def _explained(traced: Trace, step: Step, before: Step | None, i: int) -> list[t
     known, t = traced.hyperparameters, step.t
     g, theta = step.gradient[i], step.before[i]
     eta, decay, adaptive = step.learning_rate, known["weight_decay"], known.get("adaptivity", True)
-    one, two = corrections(t, known)
+    one, two = _corrections(t, known)
     parts = [("g", ["the gradient", number(g)])]
     moments = [("m", known["beta_1"], "₁", "g", g, "", "first_moment")]
     hats = [("m̂", "m", step.m_hat[i] * one, known["beta_1"], "₁", step.m_hat[i], one)]
@@ -245,7 +246,7 @@ def _of_the_step(traced: Trace, step: Step, i: int) -> tuple[str, str]:
     if not traced.epsilon_hat:
         return "η·m̂ / (√v̂ + ε)", f"{eta}·{_in_product(m_hat)} / (√{number(v_hat)} + {epsilon})"
     # ε̂ is added to √v, which is √v̂·√(1 − β₂ᵗ): so it stands divided by that.
-    root = number(math.sqrt(corrections(step.t, known)[1]))
+    root = number(math.sqrt(_corrections(step.t, known)[1]))
     return (
         "η·m̂ / (√v̂ + ε̂/√(1 − β₂ᵗ))",
         f"{eta}·{_in_product(m_hat)} / (√{number(v_hat)} + {epsilon}/{root})",

@@ -13,9 +13,8 @@ from adamkit.keras.internals import names_from_the_start, without_scaler
 from adamkit.lab import runs
 from adamkit.lab.errors import InputError, listed, nearest
 from adamkit.lab.hyperparameters import names
-from adamkit.lab.insight.trace import MOST_STEPS, Step, Trace, corrections
+from adamkit.lab.insight.trace import MOST_STEPS, Step, Trace, step_taken
 from adamkit.lab.training.recording import Recording, Row
-from adamkit.lab.training.trainer import train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,17 +77,7 @@ def weight_of_run(settings: runs.Settings, weight: str, *, steps: int | None = N
     config = without_scaler(model.optimizer).get_config()
     optimizer = Recording.from_config(config | {"place": (which, flat), "steps": kept})
     model.compile(optimizer=optimizer, loss=prepared.record["loss"], metrics=prepared.record["metrics"])
-    validation = prepared.validation
-    result = train(
-        model,
-        prepared.train.x,
-        prepared.train.y,
-        epochs=math.ceil(kept / a_epoch),
-        batch_size=settings.batch_size,
-        validation_data=None if validation is None else (validation.x, validation.y),
-        shuffle=settings.shuffle,
-        seed=settings.seed,
-    )
+    result = runs.trained(prepared, math.ceil(kept / a_epoch))
     known: dict[str, Any] = {name: getattr(settings, name) for name in ("learning_rate", *names(of="adam"))}
     stored = moments.format_of(math.prod(model.trainable_variables[which].shape), settings.moment_dtype)
     steps_of = _steps(optimizer.rows, known, epsilon_hat=settings.epsilon_hat, as_kept=stored == "float32")
@@ -111,14 +100,17 @@ def _steps(rows: Row, known: dict[str, Any], *, epsilon_hat: bool, as_kept: bool
         state = functional.AdamState(
             new.step, row.first_moment, row.second_moment, row.largest if known["amsgrad"] else None
         )
-        m, v, largest = (state if as_kept else new)[1:]
-        one, two = corrections(new.step, known)
+        computed = step_taken(
+            row.before, row.gradient, state if as_kept else new, after, known | {"learning_rate": eta}
+        )
         steps.append(
-            Step(
-                new.step, row.before, row.gradient, row.first_moment, row.second_moment, m / one,
-                (v if largest is None else largest) / two, row.before - after, row.after, state.max_second_moment, eta,
+            computed._replace(
+                first_moment=row.first_moment,
+                second_moment=row.second_moment,
+                after=row.after,
+                largest=state.max_second_moment,
             )
-        )  # fmt: skip
+        )
     return steps
 
 

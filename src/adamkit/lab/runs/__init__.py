@@ -8,6 +8,7 @@ from adamkit.lab.runs.training import (
     execute,
     first_difference,
     prepare,
+    trained,
 )
 
-__all__ = ["Prepared", "Settings", "again", "differences", "execute", "first_difference", "prepare"]
+__all__ = ["Prepared", "Settings", "again", "differences", "execute", "first_difference", "prepare", "trained"]

@@ -269,6 +269,24 @@ def first_difference(earlier: RunFolder, history: "pd.DataFrame") -> int | None:
     return None if same.all() else int(same.argmin()) + 1
 
 
+def trained(prepared: Prepared, epochs: int, on_epoch: Callable[["Epoch"], None] | None = None) -> "TrainResult":
+    """Train as the settings say, for so many epochs; nothing is written."""
+    from adamkit.lab.training.trainer import train
+
+    settings, validation = prepared.settings, prepared.validation
+    return train(
+        prepared.model,
+        prepared.train.x,
+        prepared.train.y,
+        epochs=epochs,
+        batch_size=settings.batch_size,
+        validation_data=None if validation is None else (validation.x, validation.y),
+        shuffle=settings.shuffle,
+        seed=settings.seed,
+        on_epoch=on_epoch,
+    )
+
+
 def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"], None]) -> "TrainResult":
     """Train, and keep `folder` up to date.
 
@@ -286,7 +304,7 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
     import pandas as pd
     import pyarrow.parquet  # noqa: F401  now, rather than within the second epoch
 
-    from adamkit.lab.training.trainer import measure, train
+    from adamkit.lab.training.trainer import measure
 
     settings = prepared.settings
     record = prepared.record | {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -308,20 +326,9 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
     def ended(status: str, seconds: float) -> dict[str, Any]:
         return record | {"status": status, "seconds": round(seconds, 3), "epochs_done": len(rows)}
 
-    validation = prepared.validation
     started = time.monotonic()
     try:
-        result = train(
-            prepared.model,
-            prepared.train.x,
-            prepared.train.y,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            validation_data=None if validation is None else (validation.x, validation.y),
-            shuffle=settings.shuffle,
-            seed=settings.seed,
-            on_epoch=keep,
-        )
+        result = trained(prepared, settings.epochs, keep)
         if not rows:  # Ctrl-C before the first epoch
             raise KeyboardInterrupt
         if (test := prepared.test) is not None:

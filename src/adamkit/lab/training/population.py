@@ -395,7 +395,6 @@ def _operations(lowered: Any) -> float:
     return float((counted or {}).get("flops", math.inf))
 
 
-@functools.cache
 def fast_compilation(level: int = 1) -> dict[str, Any]:
     """Options that halve the time to compile on the CPU, for programs whose own time does not count.
 
@@ -404,10 +403,16 @@ def fast_compilation(level: int = 1) -> dict[str, Any]:
     """
     if jax.default_backend() != "cpu" or jax.config.values.get("jax_disable_most_optimizations"):
         return {}
+    return _accepted_options(level)
+
+
+@functools.cache
+def _accepted_options(level: int) -> dict[str, Any]:
+    """Those of `fast_compilation`, if this release of XLA has them."""
     options = {"xla_backend_optimization_level": level, "xla_cpu_use_fusion_emitters": False}
     try:
         jax.jit(lambda: 0, compiler_options=options)()
-    except jax.errors.JaxRuntimeError:  # another release of XLA, without one of them
+    except jax.errors.JaxRuntimeError:
         return {}
     return options
 

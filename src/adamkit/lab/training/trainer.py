@@ -179,12 +179,15 @@ def checked_data(
     if class_weight is not None and not isinstance(class_weight, Mapping):
         kind = type_of(class_weight)
         raise TypeError(f"class_weight must be a dictionary of labels to weights. Received: {kind}")
-    validation = None if validation_data is None else part_of("validation_data", validation_data)
-    if validation is None and validation_split:
-        data, validation = split_off(data, validation_split)
+    validation = None
+    if validation_data is not None:
+        validation = part_of("validation_data", validation_data)
+    elif validation_split:
+        data, split = split_off(data, validation_split)
+        validation = _weight_each_output(split)
     if class_weight is not None:  # after the split: as in Keras, only the rows to train on are weighed by their class
         data = (data[0], data[1], _weights_of(data[1], class_weight))
-    return _weight_each_output(data), None if validation is None else _weight_each_output(validation)
+    return _weight_each_output(data), validation
 
 
 def part_of(name: str, data: tuple) -> Any:
