@@ -110,7 +110,7 @@ def test_the_folder_is_the_users_unless_the_environment_says_otherwise(monkeypat
     assert cache.folder() is None
 
 
-COMMAND = "from adamkit.lab.training.compiled_programs import keep_on_disk; keep_on_disk()"
+COMMAND = "from adamkit.cli import options; options.use_backend('jax')"
 COUNTING = """
     {start}
     import jax
@@ -144,11 +144,16 @@ def test_the_next_process_compiles_nothing_and_damage_is_mended(counted, tmp_pat
     hits, misses = counted()
     assert hits == 0
     assert misses > 0
+    assert counted() == (misses, 0)
     files = list((tmp_path / "home" / ".cache" / "adamkit" / "programs").iterdir())
     for i, file in enumerate(files):
         content = file.read_bytes()
         file.write_bytes((content[: len(content) // 2], b"", content[:40] + b"?" + content[41:])[i % 3])
-    cache.write(files[0], b"no program")  # what is whole, and yet none
+    assert counted() == (0, misses)
+    assert counted() == (misses, 0)
+    # What is whole, and yet no program.
+    for file in files:
+        cache.write(file, b"no program")
     assert counted() == (0, misses)
     assert counted() == (misses, 0)
 
