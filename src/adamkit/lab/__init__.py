@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adamkit.lab import data, insight, models, runs
     from adamkit.lab.comparing.compare import compare
     from adamkit.lab.comparing.result import Comparison
     from adamkit.lab.runs.predictions import predict
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+_MODULES = {"data": "data", "insight": "insight", "models": "models", "runs": "runs", "spaces": "sweeping.spaces"}
 _PLACES = {
     "Comparison": "comparing.result",
     "SweepResult": "sweeping.sweeper",
@@ -26,13 +28,26 @@ _PLACES = {
     "sweep": "sweeping.sweeper",
     "train": "training.trainer",
 }
-__all__ = ["Comparison", "SweepResult", "TrainResult", "compare", "predict", "spaces", "sweep", "train"]
+__all__ = [
+    "Comparison",
+    "SweepResult",
+    "TrainResult",
+    "compare",
+    "data",
+    "insight",
+    "models",
+    "predict",
+    "runs",
+    "spaces",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import Keras only when a model is trained."""
-    if name == "spaces":
-        return import_module("adamkit.lab.sweeping.spaces")
+    if name in _MODULES:
+        return import_module(f"adamkit.lab.{_MODULES[name]}")
     if name in _PLACES:
         return getattr(import_module(f"adamkit.lab.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'adamkit.lab' has no attribute {name!r}")

@@ -170,7 +170,7 @@ class Trainer:
         parameters = sum(math.prod(v.shape) * 4 for v in self.model.trainable_variables)
         on_cpu = jax.default_backend() == "cpu"
         largest = (_BYTES_IN_CACHE if on_cpu else _BYTES_ON_ACCELERATOR) // max(_COPIES * parameters, 1)
-        if on_cpu and (_COPIES * parameters > _BYTES_ALONE or self._program.is_step_by_step(self.batch_size)):
+        if on_cpu and (_COPIES * parameters > _BYTES_ALONE or self._program.is_better_alone(self.batch_size)):
             largest = 1
         else:
             largest = max(largest, _SMALLEST)

@@ -39,10 +39,10 @@ _ATTRIBUTES = hyperparameters.names(of="adam", changes_program=False)  # Adam ke
 _SMALL = 2e8
 _SCHEDULE = (*hyperparameters.names(of="schedule"), "total_steps", "first_step")
 
-# From here on XLA's own convolution, which needs a call for each step, beats the matrix products of a loop: it needs
-# about two thirds of the processor's time, and the call is a small part of it (seen on two busy cores at 30 to 400
-# million; `benchmarks.zoo` shows it).
-_OPERATIONS_OF_A_STEP = 1e8
+# From here on XLA's own convolution, which needs a call for each step, beats the matrix products of a loop of one
+# member: it takes a half to nine tenths of the time (seen on two busy cores at 16 to 590 million; `benchmarks.zoo`
+# shows it). Some members side by side are faster still, up to the second number.
+_OPERATIONS_OF_A_STEP, _OPERATIONS_ALONE = 1e7, 1e8
 _PASSES = 3  # forwards, and backwards to the inputs and to the kernel
 
 
@@ -241,15 +241,18 @@ class Program:
 
     def _calls(self, batches: np.ndarray, n: int) -> Iterator[np.ndarray]:
         """The batches of an epoch as the program is called with them: all at once, or one after the other."""
-        if n == 1 and self.is_step_by_step(batches.shape[-1]):
+        if n == 1 and self._convolves(batches.shape[-1], _OPERATIONS_OF_A_STEP):
             yield from np.split(batches, len(batches))
         else:
             yield batches
 
-    def is_step_by_step(self, batch_size: int) -> bool:
-        """Whether one member alone is trained with a call for each step, since its convolutions are large."""
+    def is_better_alone(self, batch_size: int) -> bool:
+        """Whether members are trained one after the other, since their convolutions are large."""
+        return self._convolves(batch_size, _OPERATIONS_ALONE)
+
+    def _convolves(self, batch_size: int, at_least: float) -> bool:
         rows = _PASSES * batch_size
-        return jax.default_backend() == "cpu" and operations(self._model) * rows > _OPERATIONS_OF_A_STEP
+        return jax.default_backend() == "cpu" and operations(self._model) * rows > at_least
 
     def _call(self, name: str, function: Any, *args: Any, **static: Any) -> Any:
         """Call a compiled function; several threads may do so, and only the first of them compiles it."""
