@@ -57,10 +57,10 @@ def _best(result: "Comparison", summary: Any) -> str:
     same = tied(result)
     behind = [name for name in summary.optimizer if name not in same]
     if not behind:
-        names = listed(same) if len(same) <= _NAMED else f"all {len(same)}"
+        others = f"that of {same[1]}" if len(same) == 2 else f"those of {listed(same[1:])}"
         return (
-            f"No difference beyond luck: the bands of {names} overlap that of the best. The best {metric} is "
-            f"{first.optimizer}'s, {reached}."
+            f"No difference beyond luck: the best {metric} is {first.optimizer}'s, {reached}, a band that overlaps "
+            f"with {others if len(same) <= _NAMED else 'all others'}."
         )
     ahead = f"{first.optimizer} has the best {metric}, {reached}, and is ahead of {listed(behind)} beyond luck."
     if len(same) > 1:

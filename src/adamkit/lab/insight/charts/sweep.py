@@ -192,7 +192,7 @@ def heat_layers(first: str, second: str, summary: pd.DataFrame, result: Sensitiv
         y["sort"] = "descending"  # bands run downwards unless they are told not to
     place = alt.X(**hyperparameter_axis(first, settings[first], bands=is_grid)), alt.Y(**y)
     kind = objective_scale(finite["objective"], result)
-    scale = alt.Scale(type=kind, scheme="viridis", reverse=is_large_good(result))
+    scale = alt.Scale(type=kind, range="heatmap", reverse=not is_large_good(result))
     legend = alt.Legend(format=SHORT) if kind == "log" else alt.Undefined
     color = alt.Color("objective:Q", title=metric_of(result), scale=scale, legend=legend)
     marks, frame = alt.Chart(thinned(finite)), alt.Chart(settings.loc[[best]])

@@ -61,7 +61,9 @@ def config(*, dark: bool = False) -> dict[str, Any]:
         "mark": {"color": colors[0]},
         "range": {
             "category": list(colors),
+            # From what is poor to what is good, which stands out from the paper; a heat map is filled up to the end.
             "ramp": {"scheme": "viridis", "extent": [0.15, 1.0] if dark else [0.9, 0.0]},
+            "heatmap": {"scheme": "viridis", "extent": [0.1, 1.0] if dark else [1.0, 0.0]},
         },
         "style": {
             BEST: {"color": colors[0]},

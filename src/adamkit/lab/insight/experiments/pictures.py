@@ -129,7 +129,7 @@ def heat_maps(
         color = alt.Color(
             "value:Q",
             title=value,
-            scale=alt.Scale(type="log" if log else "linear", scheme="viridis", domain=domain),
+            scale=alt.Scale(type="log" if log else "linear", range="heatmap", reverse=True, domain=domain),
             legend=alt.Legend(orient="bottom", gradientLength=WIDTH // 2, titleLimit=WIDTH, format=".2~g"),
         )
         cells = alt.Chart(finite[finite["by"] == case]).mark_rect().encode(x_axis, y_axis, color=color)
