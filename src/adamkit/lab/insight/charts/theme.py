@@ -37,7 +37,13 @@ Format = Literal["html", "png", "svg"]
 _SIZES: dict[str, Any] = {
     "view": {"stroke": None},
     "axis": {"labelFontSize": 12, "titleFontSize": 13, "titlePadding": 8, "labelOverlap": True},
-    "legend": {"labelFontSize": 12, "titleFontSize": 12, "labelLimit": WIDTH, "gradientLength": HEIGHT - 40},
+    "legend": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "labelLimit": WIDTH,
+        "gradientLength": HEIGHT - 40,
+        "columnPadding": 28,
+    },
     "title": {"fontSize": 16, "subtitleFontSize": 12, "anchor": "start", "offset": 12},
     "header": {"labelFontSize": 12, "titleFontSize": 13},
 }

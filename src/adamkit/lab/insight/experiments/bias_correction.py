@@ -42,7 +42,7 @@ def show(*, seed: int = 0, rates: int = 9, steps: int = 80, seeds: int = 2) -> S
     chart = pictures.lines(
         shown.sort_values(["beta_2", "part", "learning_rate"]), "learning_rate", "loss", "case", log="xy", clip=10,
         title=f"Loss on digits after {steps} steps, beta_1 = 0",
-        notes=["Dashed: without bias correction. Each the mean of some seeds; losses above 10 are drawn at 10"],
+        notes=[f"Dashed: without bias correction. Each the mean of {seeds} seeds; losses above 10 are drawn at 10"],
         dashed=[case for case in shown.case.unique() if case.endswith(WITHOUT)],
     )  # fmt: skip
     by = table.set_index(["beta_1", "beta_2", "learning_rate", "part"]).loss.unstack()

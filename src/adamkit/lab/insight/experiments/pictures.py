@@ -11,6 +11,7 @@ from adamkit.lab.insight.charts import theme
 from adamkit.lab.insight.charts.theme import GREY, HEIGHT, VERMILLION, WIDTH, finished
 
 TICKS = 8  # at most so many labels on an axis
+_LETTER, _SYMBOL = 6, 30  # pixels of a legend's label
 
 Table = Any
 
@@ -63,7 +64,9 @@ def lines(
         f"{_plain(by)}:N",
         title=by,
         scale=alt.Scale(domain=cases),
-        legend=alt.Legend(orient="bottom", labelLimit=WIDTH, columns=min(4, len(cases)), symbolStrokeWidth=3),
+        legend=alt.Legend(
+            orient="bottom", labelLimit=WIDTH, columns=_columns(cases), symbolStrokeWidth=3, symbolOpacity=1
+        ),
     )
     base = alt.Chart(shown)
     layers = []
@@ -144,6 +147,11 @@ def heat_maps(
         panels.append(alt.layer(*layers).properties(width=width, height=HEIGHT - 100, title=str(case)))
     heading = alt.TitleParams(title, subtitle=list(notes))
     return alt.hconcat(*panels, spacing=20).properties(title=heading).configure(**theme.config())
+
+
+def _columns(cases: Sequence[str]) -> int:
+    """Of a legend below the plot, so that the longest labels fit side by side."""
+    return max(1, min(4, len(cases), WIDTH // (_LETTER * max(map(len, cases), default=1) + _SYMBOL)))
 
 
 def _plain(name: str) -> str:
