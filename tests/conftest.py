@@ -1,4 +1,4 @@
-"""What all tests share: Keras's backend, a cache of compiled programs for this session, and Ctrl-C.
+"""What all tests share: Keras's backend, a cache of compiled programs for this session, a browser, and Ctrl-C.
 
 Most of the time of a test that trains is compilation, of a few programs again and again. They are kept on disk as
 `adamkit`'s commands keep theirs, in a folder that is new for each session, so that none is stale, and that all workers
@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +67,23 @@ def compiled_anew():
     jax.config.update("jax_enable_compilation_cache", True)
     compilation_cache.reset_cache()
     assert keep_on_disk()
+
+
+CHROMIUM = Path("/usr/bin/chromium")  # Debian's, which `make test` installs where it may
+OPTIONS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium, one a session."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()

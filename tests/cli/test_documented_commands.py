@@ -6,6 +6,7 @@ page supposes that its reader has, a table or an earlier run, is made first.
 
 import re
 import shlex
+import webbrowser
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,15 @@ def fewer_rows(monkeypatch):
     built_in = {name: fifth if load is every else load for name, load in datasets._BUILT_IN.items()}
     monkeypatch.setattr(datasets, "_scikit_learn", fifth)
     monkeypatch.setattr(datasets, "_BUILT_IN", built_in)
+
+
+@pytest.fixture(autouse=True)
+def no_server_stays(monkeypatch):
+    """`adamkit play` serves until Ctrl-C, and opens a browser."""
+    from adamkit.play.serving import Serving
+
+    monkeypatch.setattr(Serving, "run", lambda serving: (serving.start(), serving.close()))
+    monkeypatch.setattr(webbrowser, "open", lambda address: None)
 
 
 def commands(page):

@@ -12,6 +12,7 @@ from adamkit import __version__
 from adamkit.cli.compare import compare
 from adamkit.cli.explain import explain
 from adamkit.cli.memory import memory
+from adamkit.cli.play import play
 from adamkit.cli.predict import predict
 from adamkit.cli.range import learning_rate_range
 from adamkit.cli.report import report
@@ -36,6 +37,7 @@ app.command()(predict)
 app.command()(trace)
 app.command()(explain)
 app.command()(compare)
+app.command()(play)
 
 
 def _show_version(wanted: bool) -> None:

@@ -169,11 +169,9 @@ class Trainer:
         workers = len(self._devices)
         parameters = sum(math.prod(v.shape) * 4 for v in self.model.trainable_variables)
         on_cpu = jax.default_backend() == "cpu"
-        largest = (_BYTES_IN_CACHE if on_cpu else _BYTES_ON_ACCELERATOR) // max(_COPIES * parameters, 1)
-        if on_cpu and (_COPIES * parameters > _BYTES_ALONE or self._program.is_better_alone(self.batch_size)):
+        largest = well_together(parameters)
+        if on_cpu and self._program.is_better_alone(self.batch_size):
             largest = 1
-        else:
-            largest = max(largest, _SMALLEST)
         chunks = math.ceil(runs / min(largest, _LARGEST))
         if runs >= workers:
             chunks = math.ceil(chunks / workers) * workers
@@ -343,6 +341,14 @@ class Trainer:
             if (name, device) not in self._on_device:
                 self._on_device[name, device] = jax.device_put(data, device)
             return self._on_device[name, device]
+
+
+def well_together(parameters: int) -> int:
+    """How many runs of a model whose weights have so many bytes train well side by side on one core or accelerator."""
+    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu and _COPIES * parameters > _BYTES_ALONE:
+        return 1
+    return max((_BYTES_IN_CACHE if on_cpu else _BYTES_ON_ACCELERATOR) // max(_COPIES * parameters, 1), _SMALLEST)
 
 
 class UnmappableError(InputError):

@@ -147,7 +147,7 @@ def draw(space: Mapping[str, Values], n: int, *, method: str = "sobol", seed: in
         raise InputError(f"method must be one of {listed(METHODS)}. Received: method={method!r}.")
     settings = [
         {name: _quantile(name, values, u) for (name, values), u in zip(axes.items(), row, strict=True)}
-        for row in _unit_points(n, len(axes), method, seed).tolist()
+        for row in unit_points(n, len(axes), method, seed).tolist()
     ]
     return list({tuple(setting.values()): setting for setting in settings}.values())
 
@@ -304,7 +304,7 @@ def _within(known: Hyperparameter, values: Range, found: np.ndarray) -> list[Val
     return list(dict.fromkeys(known.check(x) for x in np.clip(found, values.low, values.high)))
 
 
-def _unit_points(n: int, dimensions: int, method: str, seed: int) -> np.ndarray:
+def unit_points(n: int, dimensions: int, method: str, seed: int) -> np.ndarray:
     """(n, dimensions) float64 in [0, 1)."""
     generator = np.random.default_rng(seed)
     if method == "random":

@@ -1,0 +1,92 @@
+// Every run that the page knows, by its choice: what was trained, and nothing else.
+import { keyOf } from "play/choice.js";
+
+export class Runs {
+  constructor(subject) {
+    this.subject = subject;
+    this.byKey = new Map();
+    this.listeners = [];
+    this.objective = subject.columns.indexOf(subject.objective);
+  }
+
+  // Runs as the server or a file has them: the curve in base64 of float32, (epochs, columns).
+  add(packed) {
+    for (const { choice, curve, alone } of packed) {
+      const key = keyOf(choice);
+      const known = this.byKey.get(key);
+      if (known?.alone && !alone) continue;
+      const flat = typeof curve === "string" ? decoded(curve) : curve;
+      this.byKey.set(key, this.run(choice, flat, alone, key));
+    }
+    for (const listener of this.listeners) listener();
+  }
+
+  run(choice, flat, alone, key = keyOf(choice)) {
+    const width = this.subject.columns.length;
+    const epochs = flat.length / width;
+    const last = flat.subarray((epochs - 1) * width);
+    const value = last[this.objective];
+    return { key, choice, flat, alone, epochs, last, loss: Number.isFinite(value) ? value : Infinity };
+  }
+
+  of(choice) {
+    return this.byKey.get(keyOf(choice));
+  }
+
+  // Runs that may be held against each other: as many epochs and rows.
+  beside(choice) {
+    return [...this.byKey.values()].filter((run) => run.choice.epochs === choice.epochs && run.choice.rows === choice.rows);
+  }
+
+  best(choice) {
+    return this.beside(choice).reduce((best, run) => (best === null || run.loss < best.loss ? run : best), null);
+  }
+
+  // The trained setting that is nearest on the sliders; of the same optimizer where there is one.
+  nearest(choice) {
+    let found = null;
+    let least = Infinity;
+    for (const run of this.byKey.values()) {
+      const distance = this.distance(choice, run.choice);
+      if (distance < least) [found, least] = [run, distance];
+    }
+    return found;
+  }
+
+  distance(one, other) {
+    let sum = one.optimizer === other.optimizer ? 0 : 100;
+    if (one.epochs !== other.epochs || one.rows !== other.rows) sum += 50;
+    if (one.moment_dtype !== other.moment_dtype) sum += 0.1;
+    for (const [name, value] of Object.entries(one.values)) {
+      if (!(name in other.values) || value === other.values[name]) continue;
+      const slider = this.subject.sliders[name];
+      sum += slider.kind === "flag" ? 4 : ((this.place(name, value) - this.place(name, other.values[name])) / slider.stops.length) ** 2;
+    }
+    return sum;
+  }
+
+  // Where a value stands among the stops of its slider: a whole number at a stop, the nearest for any other.
+  place(name, value) {
+    const { stops } = this.subject.sliders[name];
+    let low = 0;
+    let high = stops.length - 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (stops[middle] <= value) low = middle;
+      else high = middle;
+    }
+    return Math.abs(stops[low] - value) <= Math.abs(stops[high] - value) ? low : high;
+  }
+}
+
+export function decoded(base64) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return new Float32Array(bytes.buffer);
+}
+
+// One column of a run: (epochs,) numbers.
+export function column(run, place, width) {
+  const found = new Float32Array(run.epochs);
+  for (let epoch = 0; epoch < run.epochs; epoch++) found[epoch] = run.flat[epoch * width + place];
+  return found;
+}
