@@ -28,21 +28,9 @@ model = keras.Sequential(
 )
 model.compile(optimizer=Adam(), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 
-distributions = {
-    "learning_rate": optuna.distributions.FloatDistribution(1e-5, 1, log=True),
-    "one_minus_beta_1": optuna.distributions.FloatDistribution(0.01, 1, log=True),  # the scale that suits a β
-}
-# With `constant_liar` trials that are asked for together keep away from each other.
-study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True))
-for batch in range(4):
-    trials = [study.ask(distributions) for _ in range(32)]
-    settings = [
-        {"learning_rate": trial.params["learning_rate"], "beta_1": 1 - trial.params["one_minus_beta_1"]}
-        for trial in trials
-    ]
-    result = lab.sweep(model, x, y, space=settings, epochs=10, validation_split=0.2)
-    for trial, value in zip(trials, result.summary["mean"], strict=True):  # in the order of the settings
-        study.tell(trial, value)
-    print(f"batch {batch + 1}: best of it {result.summary['mean'].min():.4f}, best so far {study.best_value:.4f}")
-
-print(study.best_params)
+space = {"learning_rate": "1e-5..1", "beta_1": "0..0.99"}
+result = lab.tune(
+    model, x, y, space=space, n=128, batch=32, epochs=10, validation_split=0.2,
+    on_progress=lambda progress: print(f"{progress.done} settings, best so far {progress.summary['mean'].min():.4f}"),
+)  # fmt: skip
+print(result.study.best_params)

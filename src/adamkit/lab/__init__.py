@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from adamkit.lab.runs.predictions import predict
     from adamkit.lab.sweeping import spaces
     from adamkit.lab.sweeping.sweeper import SweepResult, sweep
+    from adamkit.lab.sweeping.tune import TuneResult, tune
     from adamkit.lab.training.trainer import TrainResult, train
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -23,15 +24,18 @@ _PLACES = {
     "Comparison": "comparing.result",
     "SweepResult": "sweeping.sweeper",
     "TrainResult": "training.trainer",
+    "TuneResult": "sweeping.tune",
     "compare": "comparing.compare",
     "predict": "runs.predictions",
     "sweep": "sweeping.sweeper",
     "train": "training.trainer",
+    "tune": "sweeping.tune",
 }
 __all__ = [
     "Comparison",
     "SweepResult",
     "TrainResult",
+    "TuneResult",
     "compare",
     "data",
     "insight",
@@ -41,6 +45,7 @@ __all__ = [
     "spaces",
     "sweep",
     "train",
+    "tune",
 ]
 
 

@@ -140,7 +140,7 @@ def draw(space: Mapping[str, Values], n: int, *, method: str = "sobol", seed: in
         >>> len(settings), all(1e-5 <= setting["learning_rate"] <= 1e-1 for setting in settings)
         (16, True)
     """
-    axes = {name: _resolved(name, values) for name, values in _checked_mapping(space).items()}
+    axes = resolved(space)
     n = _whole("n", n, minimum=1)
     seed = _whole("seed", seed, minimum=0)
     if method not in METHODS:
@@ -150,6 +150,15 @@ def draw(space: Mapping[str, Values], n: int, *, method: str = "sobol", seed: in
         for row in unit_points(n, len(axes), method, seed).tolist()
     ]
     return list({tuple(setting.values()): setting for setting in settings}.values())
+
+
+def resolved(space: Mapping[str, Values]) -> dict[str, Range | list[Value]]:
+    """What each hyperparameter of a space may be: a checked range, or checked values, each once.
+
+    Raises:
+        InputError: As in `draw`.
+    """
+    return {name: _resolved(name, values) for name, values in _checked_mapping(space).items()}
 
 
 def settings_of(space: Space) -> list[Setting]:
@@ -209,8 +218,7 @@ def size(space: Space) -> int:
     if not isinstance(space, Mapping):
         return len(space)
     return math.prod(
-        _points(name, values) if isinstance(values, Range) else len(values)
-        for name, values in ((name, _resolved(name, values)) for name, values in _checked_mapping(space).items())
+        _points(name, values) if isinstance(values, Range) else len(values) for name, values in resolved(space).items()
     )
 
 
