@@ -4,14 +4,12 @@
 
 Each repeat is 128 settings of η, β₁, β₂ and ε from one start, and both searches see the same rows: the smallest
 validation loss after 10 epochs counts. `better_in` are the repeats, of ten, in which the sampler found a smaller one,
-and `ratio` is the median of its loss over the sequence's. `seconds` are medians of a search, with compilation in the
-first of ten.
+and `ratio` is the median of its loss over the sequence's.
 """
 
 import argparse
 import os
 import statistics
-import time
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -42,7 +40,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def _row(data: str, repeats: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {"sobol": [], "tpe": []}
-    seconds: dict[str, list[float]] = {"sobol": [], "tpe": []}
     for seed in range(repeats):
         keras.utils.set_random_seed(seed)
         prepared = runs.prepare(runs.Settings(data=data, validation_split=0.3, epochs=EPOCHS, seed=seed))
@@ -52,9 +49,7 @@ def _row(data: str, repeats: int) -> dict[str, Any]:
             "validation_data": (prepared.validation.x, prepared.validation.y),
         }  # fmt: skip
         for name in found:
-            started = time.perf_counter()
             found[name].append(_best(name, model, rows, seed, options))
-            seconds[name].append(time.perf_counter() - started)
     pairs = list(zip(found["tpe"], found["sobol"], strict=True))
     return {
         "data": data,
@@ -62,8 +57,6 @@ def _row(data: str, repeats: int) -> dict[str, Any]:
         "tpe": statistics.median(found["tpe"]),
         "ratio": statistics.median(a / b for a, b in pairs),
         "better_in": float(sum(a < b for a, b in pairs)),
-        "sobol_seconds": statistics.median(seconds["sobol"]),
-        "tpe_seconds": statistics.median(seconds["tpe"]),
     }
 
 
