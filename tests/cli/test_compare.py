@@ -63,7 +63,7 @@ def test_what_it_prints_and_leaves(finished):
     assert last["verdict"] == loaded.verdict
     assert set(loaded.history.optimizer) == {"sgd", "momentum"}
     record = json.loads((folder / "run.json").read_text())
-    assert record["status"] == "finished"
+    assert record["status"] == "done"
     assert record["command"].startswith("adamkit compare --")
     assert record["data"]["rows"] == 64
     assert loaded.described["rows"] == [64, record["data"]["validation_rows"], record["data"]["test_rows"]]

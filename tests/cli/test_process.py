@@ -18,7 +18,7 @@ import pytest
 from adamkit.lab.runs.folder import RunFolder
 from tests.cli.folders import assert_same_bits, tree
 
-FILES = ["history.parquet", "model.keras", "run.json"]
+FILES = ["checkpoints", "history.parquet", "model.keras", "run.json"]
 TRAIN = sys.executable, "-m", "adamkit", "train", "--no-report"
 HANGS = 600  # seconds, after which a process is taken for dead
 NETWORK = """
@@ -99,7 +99,9 @@ def test_a_killed_run_leaves_a_readable_folder(command_line):
     process.communicate(timeout=HANGS)
     assert RunFolder.open("run").read_record()["status"] == "running"
     assert len(RunFolder.open("run").read_history()) >= 1
-    assert set(tree("run")) - {"history.parquet", "run.json"} <= {name for name in tree("run") if name.startswith(".")}
+    assert set(tree("run")) - {"checkpoints", "history.parquet", "run.json"} <= {
+        name for name in tree("run") if name.startswith(".")
+    }
     code, out, _ = command_line("train", "--no-report", "--from", "run", "--epochs", 2)
     assert code == 0
     assert "epoch 2/2" in out
@@ -159,7 +161,7 @@ def test_a_small_disk(command_line, tmp_path):
         assert code == 1
         assert err.startswith("adamkit: could not save all of ")
         assert err.count("\n") == 1
-        assert tree(disk / "run") == ["history.parquet", "run.json"]
+        assert tree(disk / "run") == ["checkpoints", "history.parquet", "run.json"]
         assert len(RunFolder.open(disk / "run").read_history()) == 3
     finally:
         subprocess.run(["umount", str(disk)], check=True)

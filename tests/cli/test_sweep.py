@@ -201,7 +201,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(adamkit, monkeyp
     pd.testing.assert_frame_equal(
         *(RunFolder.open(name).read_history() for name in ("undisturbed", "run")), check_exact=True
     )
-    assert RunFolder.open("run").read_record()["status"] == "finished"
+    assert RunFolder.open("run").read_record()["status"] == "done"
 
 
 def test_ctrl_c_before_anything_is_finished_leaves_nothing(adamkit, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits(start, c
     assert RunFolder.open("killed").read_record()["status"] == "running"
 
     assert command_line("sweep", "--resume", "killed")[0] == 0
-    assert RunFolder.open("killed").read_record()["status"] == "finished"
+    assert RunFolder.open("killed").read_record()["status"] == "done"
     undisturbed, killed = (RunFolder.open(name).read_history() for name in ("undisturbed", "killed"))
     assert killed.groupby(["setting", "seed"]).ngroups == 8 * 4
     assert not killed.duplicated(["setting", "seed", "epoch"]).any()

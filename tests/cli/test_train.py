@@ -14,7 +14,7 @@ from tests.cli.folders import assert_same_bits, tree
 
 lab_module = importlib.import_module("adamkit.lab.training.trainer")  # `adamkit.lab.train` is the function in it
 
-FILES = ["history.parquet", "model.keras", "run.json"]
+FILES = ["checkpoints", "history.parquet", "model.keras", "run.json"]
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_a_run_shows_each_epoch_and_leaves_its_folder(adamkit):
     assert list(history.columns) == ["epoch", "loss", "accuracy", "seconds"]
     assert history.epoch.tolist() == [1, 2, 3]
     record = json.loads(Path("a/run/run.json").read_text())
-    assert record["status"] == "finished"
+    assert record["status"] == "done"
     assert record["settings"]["data"] == str(Path("small.csv").resolve())
     model = keras.models.load_model("a/run/model.keras")
     assert int(model.optimizer.iterations.value) == 3
@@ -242,8 +242,8 @@ def test_a_disk_that_is_too_small_for_the_model(adamkit, monkeypatch, error):
     assert "model.keras" in err
     assert "Kept: run.json, history.parquet" in err
     assert err.count("\n") == 1
-    assert tree("run") == ["history.parquet", "run.json"]
-    assert RunFolder.open("run").read_record()["status"] == "finished"
+    assert tree("run") == ["checkpoints", "history.parquet", "run.json"]
+    assert RunFolder.open("run").read_record()["status"] == "done"
 
 
 def test_a_disk_that_is_full_for_a_while_loses_nothing(adamkit, monkeypatch):
@@ -314,7 +314,7 @@ def test_two_signals_end_the_run_at_once_with_its_history(adamkit, monkeypatch):
     monkeypatch.setattr(Display, "show", show)
     assert adamkit("train", "--epochs", 100000, "--out", "run")[0] == 130
     assert RunFolder.open("run").read_record()["status"] == "interrupted"
-    assert tree("run") == ["history.parquet", "run.json"]
+    assert tree("run") == ["checkpoints", "history.parquet", "run.json"]
 
 
 @pytest.mark.optimized

@@ -16,6 +16,7 @@ from adamkit.cli.play import play
 from adamkit.cli.predict import predict
 from adamkit.cli.range import learning_rate_range
 from adamkit.cli.report import report
+from adamkit.cli.runs import runs
 from adamkit.cli.streams import drop_output, make_streams_writable
 from adamkit.cli.sweep import sweep
 from adamkit.cli.trace import trace
@@ -38,6 +39,7 @@ app.command()(trace)
 app.command()(explain)
 app.command()(compare)
 app.command()(play)
+app.command()(runs)
 
 
 def _show_version(wanted: bool) -> None:

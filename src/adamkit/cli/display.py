@@ -138,6 +138,7 @@ class Display(Output):
             disable=not self.live,
         )
         self._task = self._progress.add_task("", total=epochs)
+        self._headed = False
 
     def __enter__(self) -> "Display":
         self._progress.start()
@@ -170,10 +171,15 @@ class Display(Output):
         )
         ended = "ended" if result.interrupted else "done"
         count = f"{len(history)} of {self._epochs}" if result.interrupted else f"{self._epochs}"
-        self.note(
-            f"{ended:7}{count} {'epoch' if self._epochs == 1 else 'epochs'} in {duration(result.seconds)}, "
-            f"{duration(history.seconds.iloc[0])} of it the first, with compilation"
-        )
+        epochs = "epoch" if self._epochs == 1 else "epochs"
+        if result.resumed_after:
+            trained = len(history) - result.resumed_after
+            self.note(f"{ended:7}{count} {epochs}, {trained} of them now, in {duration(result.seconds)}")
+        else:
+            self.note(
+                f"{ended:7}{count} {epochs} in {duration(result.seconds)}, "
+                f"{duration(history.seconds.iloc[0])} of it the first, with compilation"
+            )
         self.note(f"last   {figures}")
         key = "val_loss" if "val_loss" in history else "loss"
         losses = history[key].to_numpy() if key in history else np.array(np.nan)  # a step of the user's may report none
@@ -207,7 +213,8 @@ class Display(Output):
     def _add_to_table(self, row: "Epoch") -> None:
         width = max(len("epoch"), len(str(self._epochs)))
         texts = _texts(row)
-        if row["epoch"] == 1:
+        if not self._headed:
+            self._headed = True
             names = [self._aligned(name, name, len("0.0000")) for name, _ in texts]
             self._waiting.append(Text("  ".join([f"{'epoch':>{width}}", *names, f"{'time':>7}"]), "bold"))
         figures = [self._aligned(name, text) for name, text in texts]

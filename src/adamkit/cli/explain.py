@@ -91,9 +91,7 @@ def explain(
                 shown = experiments.run(name, seed=seed)
             else:
                 shown, record, heading = _on_own_data(given, context.params, seeds, rates, as_json=json)
-            files = _save(
-                shown, folder, record | {"status": "finished", "started": started, "command": command}, formats
-            )
+            files = _save(shown, folder, record | {"status": "done", "started": started, "command": command}, formats)
     except InputError as error:
         raise InputError(options.as_typed(str(error), [*given, "seeds", "rates"])) from error
     _show(heading, shown, command, files, as_json=json)

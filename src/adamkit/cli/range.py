@@ -97,7 +97,7 @@ def _save(prepared: "Prepared", result: "RangeResult", folder: "RunFolder", aske
 
     found = {"suggested": result.suggested, "smallest": result.smallest, "steepest": result.steepest}
     found = {name: value if value is not None and np.isfinite(value) else None for name, value in found.items()}
-    ended = {"status": "finished", "seconds": round(result.seconds, 3), "range": {**asked, **found}}
+    ended = {"status": "done", "seconds": round(result.seconds, 3), "range": {**asked, **found}}
     folder.write_record(prepared.record | ended)
     folder.replace("history.csv", lambda path: result.history.to_csv(path, index=False))
     folder.write_history(result.history)  # last: the folder stays where this is there

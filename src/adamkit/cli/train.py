@@ -44,6 +44,21 @@ def train(
             help="Train the best setting of the sweep in this folder; other options change it.", rich_help_panel=OUTPUT
         ),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with the run in this folder, to the same bits, or with --epochs beyond its last one.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs between checkpoints. Default: as often as takes under 2 % of the time.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     out: options.Out = None,
     report: options.Report = True,
     json: Annotated[
@@ -58,7 +73,7 @@ def train(
 
     Without options: the example, 1000 rows of random features with random labels and a network of one hidden layer.
 
-    Ctrl-C ends the run after the epoch in progress, with everything saved, and exit code 130.
+    Ctrl-C ends the run after the epoch in progress, with everything saved, and exit code 130; --resume goes on.
     """
     from adamkit.lab import runs
     from adamkit.lab.errors import InputError
@@ -66,10 +81,18 @@ def train(
 
     if repeat is not None and best_of is not None:
         raise InputError("one of --from and --best-of must be given, not both")
-    given = options.without_parts(options.given(context, "repeat", "best_of", "out", "report", "json"))
+    without_influence = ("repeat", "best_of", "resume", "checkpoint_every", "out", "report", "json")
+    given = options.without_parts(options.given(context, *without_influence))
     earlier = None if repeat is None else RunFolder.open(repeat)
+    begun = None if resume is None else RunFolder.open(resume)
     try:
-        settings = _settings(given, earlier, best_of)
+        if begun is not None:
+            if repeat is not None or best_of is not None:
+                raise InputError("one of --resume, --from and --best-of must be given, not several")
+            options.refuse_beside_resume({name: value for name, value in given.items() if name != "epochs"}, out)
+            settings = runs.extended(begun, given.get("epochs"))
+        else:
+            settings = _settings(given, earlier, best_of)
     except InputError as error:
         raise InputError(options.as_typed(str(error), given)) from error
     options.use_backend(settings.backend)
@@ -77,14 +100,17 @@ def train(
     from adamkit.cli.display import Display
 
     display = Display(settings.epochs, as_json=json)
-    with RunFolder.create(out) as folder:
+    with begun or RunFolder.create(out) as folder:
         prepared = runs.prepare(settings)
+        if begun is not None:
+            for difference in runs.changes(begun.read_record(), prepared.record):
+                display.warn(f"the result may differ from that of a run that never stopped: {difference}")
         display.start(prepared)
         if earlier is not None and not given:
             for difference in runs.differences(earlier.read_record(), prepared.record):
                 display.warn(f"the result may differ: {difference}")
         with display:
-            result = runs.execute(prepared, folder, display.show)
+            result = runs.execute(prepared, folder, display.show, checkpoint_every=checkpoint_every, warn=display.warn)
     display.finish(result, folder.path)
     if earlier is not None and not given:
         try:

@@ -102,7 +102,7 @@ def test_a_sweep_leaves_a_folder_with_all_that_it_gave(mine, folder):
     assert set(records) == {"running"}
     record = folder.read_record()
     best = result.best().iloc[0]
-    assert record["status"] == "finished"
+    assert record["status"] == "done"
     assert record["best"] == {"setting": SPACE[int(best.setting)], "objective": best["mean"]}
     assert record["seconds"] > 0
     pd.testing.assert_frame_equal(folder.read_history(), result.history, check_exact=True)
@@ -156,7 +156,7 @@ def test_ctrl_c_is_written_down_and_the_sweep_taken_up_again(mine, folder, tmp_p
     assert folder.read_record()["status"] == "interrupted"
     assert folder.read_record()["best"]["setting"] in plan.space
     second = sweeps.execute(sweeps.again(folder), folder)
-    assert folder.read_record()["status"] == "finished"
+    assert folder.read_record()["status"] == "done"
     assert not second.interrupted
     pd.testing.assert_frame_equal(second.history, undisturbed.history, check_exact=True)
 

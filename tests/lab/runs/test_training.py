@@ -77,9 +77,9 @@ def test_the_record_names_files_so_that_they_are_found_from_anywhere(tmp_path):
     json.dumps(record)
     again = runs.prepare(Settings.of(record)).record
     assert again["data"]["fingerprint"] == record["data"]["fingerprint"]  # random, with the same seed
-    assert runs.differences(record | {"status": "finished"}, again) == []
+    assert runs.differences(record | {"status": "done"}, again) == []
     other = runs.prepare(Settings(**record["settings"] | {"seed": 6})).record
-    assert runs.differences(record | {"status": "finished"}, other) == ["the data differ from the earlier run's"]
+    assert runs.differences(record | {"status": "done"}, other) == ["the data differ from the earlier run's"]
 
 
 def test_the_first_difference_is_that_of_a_bit(tmp_path):

@@ -4,11 +4,24 @@ from adamkit.lab.runs.training import (
     Prepared,
     Settings,
     again,
+    changes,
     differences,
     execute,
+    extended,
     first_difference,
     prepare,
     trained,
 )
 
-__all__ = ["Prepared", "Settings", "again", "differences", "execute", "first_difference", "prepare", "trained"]
+__all__ = [
+    "Prepared",
+    "Settings",
+    "again",
+    "changes",
+    "differences",
+    "execute",
+    "extended",
+    "first_difference",
+    "prepare",
+    "trained",
+]

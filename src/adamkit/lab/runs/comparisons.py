@@ -83,7 +83,7 @@ def execute(
 ) -> "Comparison":
     """Compare, and keep `folder` up to date: what is finished in it is not run again.
 
-    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed".
+    `run.json` is there from the start, with status "running", then "done", "interrupted" (Ctrl-C) or "failed".
 
     Args:
         plan: What to do.
@@ -132,7 +132,7 @@ def execute(
             folder=folder.path,
             on_progress=on_progress,
         )
-    status = "interrupted" if result.described["interrupted"] else "finished"
+    status = "interrupted" if result.described["interrupted"] else "done"
     folder.write_record(record | {"status": status, "seconds": round(result.described["seconds"], 3)})
     return result
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_PARENT = Path("runs")
+DONE = ("done", "finished")  # the status of what came to its end; the latter before there were checkpoints
 _FAILURES_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
@@ -38,7 +39,7 @@ class RunFolder:
 
     def __init__(self, path: Path, made: list[Path] | None = None):
         self.path = path
-        self._made = made or []  # folders that were made for it, the innermost first
+        self._made = made  # None: an earlier run's; folders that were made for it, the innermost first
 
     @classmethod
     def create(cls, path: str | Path | None, kind: str = "train") -> "RunFolder":
@@ -90,7 +91,12 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is None or (self.path / HISTORY).exists() or any((self.path / PARTS).glob("*.parquet")):
+        if (
+            kind is None
+            or self._made is None
+            or (self.path / HISTORY).exists()
+            or any((self.path / PARTS).glob("*.parquet"))
+        ):
             return
         with contextlib.suppress(OSError):
             (self.path / RECORD).unlink(missing_ok=True)

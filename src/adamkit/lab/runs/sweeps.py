@@ -88,7 +88,7 @@ def execute(
 ) -> "SweepResult":
     """Sweep, and keep `folder` up to date: what is finished in it is not run again.
 
-    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed", and
+    `run.json` is there from the start, with status "running", then "done", "interrupted" (Ctrl-C) or "failed", and
     with `command`, the command line that asked for this, if there is one. The report is the caller's to write.
 
     Raises:
@@ -140,7 +140,7 @@ def execute(
             on_progress=on_progress,
             report=False,
         )
-    ended: dict[str, Any] = {"status": "interrupted" if result.interrupted else "finished"}
+    ended: dict[str, Any] = {"status": "interrupted" if result.interrupted else "done"}
     if len(result.history):
         best = result.best().iloc[0]
         ended["best"] = {"setting": plan.space[int(best.setting)], "objective": float(best["mean"])}

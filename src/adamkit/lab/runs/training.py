@@ -19,18 +19,21 @@ import numpy as np
 from adamkit import moments, rule
 from adamkit.lab import data as data_sets
 from adamkit.lab import references
+from adamkit.lab.disk import RECORD
 from adamkit.lab.errors import InputError, nearest, reason
 from adamkit.lab.hyperparameters import HYPERPARAMETERS, names
-from adamkit.lab.runs.folder import RunFolder
+from adamkit.lab.runs.folder import DONE, RunFolder
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from adamkit.lab.training.keeping import Observer
     from adamkit.lab.training.trainer import Epoch, TrainResult
 
 _BETWEEN_WRITES = 0.5  # seconds
 _SHARE_OF_WRITES = 0.05  # of the time, at most
+_ON_REQUEST = "asked to stop, by Ctrl-C or a signal"
 
 
 # A field for each that Adam or its training has, with its default: whoever declares one more has it here too.
@@ -227,7 +230,8 @@ def _learning_rate(settings: Settings, rows: int) -> Any:
         return settings.learning_rate
     import keras
 
-    steps = settings.epochs * math.ceil(rows / settings.batch_size)
+    # Where nothing falls, the length says nothing, and the run can go on beyond it.
+    steps = settings.epochs * math.ceil(rows / settings.batch_size) if settings.cosine_alpha != 1 else 0
     return keras.optimizers.schedules.CosineDecay(
         0.0 if settings.warmup_steps else settings.learning_rate,
         decay_steps=max(steps - settings.warmup_steps, 1),
@@ -239,9 +243,14 @@ def _learning_rate(settings: Settings, rows: int) -> Any:
 
 def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Why a repeated run may not give the same bits, from the two runs' records: a line each."""
+    status = earlier.get("status")
+    unfinished = [] if status in DONE else [f"the earlier run has the status {status!r} and is not done"]
+    return unfinished + changes(earlier, now)
+
+
+def changes(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is not as it was when an earlier run was begun, from the two records: a line each."""
     lines = []
-    if earlier.get("status") != "finished":
-        lines.append(f"the earlier run has the status {earlier.get('status')!r} and was not finished")
     for part, what in (("data", "the data differ"), ("model", "the model's file differs")):
         if _part(earlier, part).get("fingerprint") != now[part]["fingerprint"]:
             lines.append(f"{what} from the earlier run's")
@@ -269,8 +278,13 @@ def first_difference(earlier: RunFolder, history: "pd.DataFrame") -> int | None:
     return None if same.all() else int(same.argmin()) + 1
 
 
-def trained(prepared: Prepared, epochs: int, on_epoch: Callable[["Epoch"], None] | None = None) -> "TrainResult":
-    """Train as the settings say, for so many epochs; nothing is written."""
+def trained(
+    prepared: Prepared,
+    epochs: int,
+    on_epoch: Callable[["Epoch"], None] | None = None,
+    observer: "Observer | None" = None,
+) -> "TrainResult":
+    """Train as the settings say, for so many epochs; nothing is written but by an `observer`."""
     from adamkit.lab.training.trainer import train
 
     settings, validation = prepared.settings, prepared.validation
@@ -284,19 +298,28 @@ def trained(prepared: Prepared, epochs: int, on_epoch: Callable[["Epoch"], None]
         shuffle=settings.shuffle,
         seed=settings.seed,
         on_epoch=on_epoch,
+        folder=observer,
     )
 
 
-def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"], None]) -> "TrainResult":
-    """Train, and keep `folder` up to date.
+def execute(
+    prepared: Prepared,
+    folder: RunFolder,
+    on_epoch: Callable[["Epoch"], None],
+    *,
+    checkpoint_every: int | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> "TrainResult":
+    """Train, and keep `folder` up to date; where it has checkpoints of this run, go on from the latest.
 
-    `run.json` is there from the start, with status "running", then "finished", "interrupted" (Ctrl-C) or "failed"; the
-    history is written as the run goes on, at most twice a second; the model at the end, also after Ctrl-C. A write
-    of the history that fails on the way is tried again, so that a disk that is full for a while loses nothing. The test
-    part is measured once, after the last epoch.
+    `run.json` is there from the start, with status "running", then "done", "interrupted" or "failed" with the reason;
+    the history is written as the run goes on, at most twice a second; checkpoints every `checkpoint_every` epochs, or
+    as often as takes under 2 % of the time, and at the end; the model at the end, also after Ctrl-C. A write that fails
+    on the way is tried again, so that a disk that is full for a while loses nothing. The test part is measured once,
+    after the last epoch. `warn` is told of checkpoints that are damaged and passed over.
 
     Raises:
-        InputError: The user's own model cannot be trained.
+        InputError: The user's own model cannot be trained, or the folder has another run.
         MemoryError: It does not fit into memory.
         OSError: The folder could not be written, at the start or at the end. What could be is there.
         KeyboardInterrupt: Ctrl-C before the first epoch, or twice.
@@ -304,12 +327,21 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
     import pandas as pd
     import pyarrow.parquet  # noqa: F401  now, rather than within the second epoch
 
+    from adamkit.lab.training.keeping import Keeper, unsaved
     from adamkit.lab.training.trainer import measure
 
     settings = prepared.settings
+    keeper = Keeper(folder.path, checkpoint_every)
+    before = keeper.latest()
+    earlier = folder.read_record() if RECORD in folder.files() else None
+    if before is not None and before.epoch > settings.epochs:
+        raise InputError(f"epochs must be >= {before.epoch}, which are done. Received: epochs={settings.epochs}")
+    for complaint in keeper.complaints:
+        warn(f"a checkpoint was passed over: {complaint}")
     record = prepared.record | {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds")}
     folder.write_record(record)
-    rows: list[Epoch] = []
+    rows: list[Epoch] = [] if before is None else before.rows()
+    seconds_before = sum(row["seconds"] for row in rows)
     next_write = -math.inf
 
     def keep(row: "Epoch") -> None:
@@ -323,37 +355,74 @@ def execute(prepared: Prepared, folder: RunFolder, on_epoch: Callable[["Epoch"],
             next_write = now + max(_BETWEEN_WRITES, (now - started) / _SHARE_OF_WRITES)
         on_epoch(row)
 
-    def ended(status: str, seconds: float) -> dict[str, Any]:
-        return record | {"status": status, "seconds": round(seconds, 3), "epochs_done": len(rows)}
+    def ended(status: str, seconds: float, why: str | None = None) -> dict[str, Any]:
+        state = {} if why is None else {"reason": why}
+        return record | {
+            "status": status,
+            **state,
+            "seconds": round(seconds_before + seconds, 3),
+            "epochs_done": len(rows),
+            "state": keeper.state,
+        }
 
     started = time.monotonic()
     try:
-        result = trained(prepared, settings.epochs, keep)
+        result = trained(prepared, settings.epochs, keep, keeper)
         if not rows:  # Ctrl-C before the first epoch
             raise KeyboardInterrupt
+        if keeper.stop:
+            raise FileNotFoundError(f"the run's folder {folder.path} is gone: nothing of the run could be saved")
         if (test := prepared.test) is not None:
             result.test = measure(result.model, test.x, test.y, batch_size=settings.batch_size)
             record["test"] = result.test
     except BaseException as error:
-        if rows:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        if earlier is not None and len(rows) == (before.epoch if before else 0):  # nothing of the run has changed
+            with contextlib.suppress(OSError):
+                folder.write_record(earlier)
+        elif rows:
+            stopped = isinstance(error, KeyboardInterrupt)
             with contextlib.suppress(Exception):
                 folder.write_history(pd.DataFrame(rows))
-                folder.write_record(ended(status, time.monotonic() - started))
+                why = _ON_REQUEST if stopped else reason(error)
+                folder.write_record(ended("interrupted" if stopped else "failed", time.monotonic() - started, why))
         if (explained := _explained(error, settings)) is not None:
             raise explained from error
         raise
+
+    def check_saved() -> None:
+        if (failure := unsaved(keeper)) is not None:
+            raise failure
+
     _write_all(
         folder,
         {
             "history.parquet": lambda: folder.write_history(result.history),
+            "checkpoint": check_saved,
             "model.keras": lambda: folder.write_model(result.model),
             "run.json": lambda: folder.write_record(
-                ended("interrupted" if result.interrupted else "finished", result.seconds)
+                ended("interrupted", result.seconds, _ON_REQUEST)
+                if result.interrupted
+                else ended("done", result.seconds)
             ),
         },
     )
     return result
+
+
+def extended(folder: RunFolder, epochs: int | None = None) -> Settings:
+    """The settings of an earlier run to go on with, for so many epochs in all; None: as many as it was begun with.
+
+    Raises:
+        InputError: Its record is damaged or of a sweep, or more epochs would have been another run from the start,
+            since its learning rate falls towards the last one.
+    """
+    settings = again(folder)
+    if epochs not in (None, settings.epochs) and settings.cosine_alpha != 1:
+        raise InputError(
+            f"epochs must be {settings.epochs} for the run in {folder.path}, whose learning rate falls until then. "
+            f"Received: epochs={epochs!r}"
+        )
+    return settings if epochs is None else replace(settings, epochs=epochs)
 
 
 def _write_all(folder: RunFolder, writes: dict[str, Callable[[], None]]) -> None:

@@ -1,11 +1,16 @@
 """Train one Keras model and keep what each epoch showed."""
 
 import contextlib
+import functools
+import hashlib
+import itertools
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -13,8 +18,10 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab.errors import InputError
+from adamkit.lab.training import checkpoints
 from adamkit.lab.training.arrays import as_arrays, type_of
 from adamkit.lab.training.figures import figures
+from adamkit.lab.training.keeping import Keeper, Observer, unsaved
 
 Epoch = dict[str, float]  # one row of a history
 
@@ -26,11 +33,12 @@ class TrainResult:
     Attributes:
         history: One row an epoch: `epoch` (from 1), `loss` and each metric over the epoch's batches, the same on the
             validation data with `val_` before the name, and `seconds` since the figures of the epoch before were there
-            (the first includes compilation).
+            (the first includes compilation). Of a run that went on, the epochs before are there too.
         model: The trained model, the one that was given.
-        seconds: The whole run.
+        seconds: The whole run; of one that went on, since then.
         interrupted: Whether Ctrl-C ended it before the last epoch.
         test: The loss and each metric of the trained model on the test part, where the run has one; else None.
+        resumed_after: How many of the epochs were done before, in the folder that the run went on from; else 0.
     """
 
     history: pd.DataFrame
@@ -38,6 +46,7 @@ class TrainResult:
     seconds: float
     interrupted: bool
     test: dict[str, float] | None = None
+    resumed_after: int = 0
 
     def _repr_html_(self) -> str:
         """In a notebook: the last epochs and the loss over all of them."""
@@ -61,12 +70,32 @@ class _Run:
 
     epochs: int
     on_epoch: Callable[[Epoch], None]
+    observer: Observer | None = None
     rows: list[Epoch] = field(default_factory=list)
     interrupted: bool = False
     started: float = field(default_factory=time.perf_counter)
     lap: float = field(default_factory=time.perf_counter)
 
-    def record(self, logs: Mapping[str, Any], validation_logs: Mapping[str, Any]) -> None:
+    @property
+    def ends(self) -> bool:
+        """Whether to stop after the epoch in progress."""
+        return self.interrupted or (self.observer is not None and self.observer.stop)
+
+    def begin(self, model: keras.Model, data: Any, validation: Any, options: Mapping[str, Any]) -> int:
+        """Give a built model the state to go on from; returns how many epochs are done."""
+        checkpoint = None if self.observer is None else self.observer.begin(model, data, validation, options)
+        if checkpoint is None:
+            return 0
+        if checkpoint.epoch > self.epochs:
+            raise InputError(f"epochs must be >= {checkpoint.epoch}, which are done. Received: epochs={self.epochs}")
+        self.rows = checkpoint.rows()
+        self.lap = time.perf_counter()
+        return checkpoint.epoch
+
+    def snapshot(self, arrays: Callable[[], list[Any]]) -> list[np.ndarray] | None:
+        return None if self.observer is None else self.observer.snapshot(arrays())
+
+    def record(self, logs: Mapping[str, Any], validation_logs: Mapping[str, Any], state: Any = None) -> None:
         now = time.perf_counter()
         row: Epoch = {"epoch": len(self.rows) + 1}
         for prefix, part in (("", logs), ("val_", validation_logs)):
@@ -74,6 +103,8 @@ class _Run:
         row["seconds"] = now - self.lap
         self.lap = now
         self.rows.append(row)
+        if self.observer is not None:
+            self.observer.add(row, state)
         self.on_epoch(row)
 
 
@@ -91,6 +122,8 @@ def train(
     class_weight: Mapping[int, float] | None = None,
     sample_weight: Any = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    folder: "str | Path | Observer | None" = None,
+    checkpoint_every: int | None = None,
 ) -> TrainResult:
     """Train a compiled Keras model, as `model.fit` does, and keep what each epoch showed.
 
@@ -117,6 +150,11 @@ def train(
             `sample_weight`.
         sample_weight: (rows,) the weight of the loss of each row; or as many as there are outputs.
         on_epoch: Called after each epoch with its row of the history.
+        folder: Where to keep checkpoints, in `folder/checkpoints`: the last two, and one at the end. A run whose
+            checkpoints are there already goes on from the latest, to the same bits on JAX as if it had never stopped,
+            and, where all its epochs are done, with further ones. Defaults to None: nothing is kept.
+        checkpoint_every: Epochs between checkpoints, >= 1. Defaults to None: as often as takes less than 2 % of the
+            run's time.
 
     Returns:
         The history and the trained model.
@@ -124,7 +162,9 @@ def train(
     Raises:
         TypeError: `model` is no Keras model, or the data are no arrays (a sparse matrix, a generator, a
             `tf.data.Dataset`).
-        ValueError: It is not compiled, an argument is out of range, or the arrays differ in their number of rows.
+        ValueError: It is not compiled, an argument is out of range, or the arrays differ in their number of rows; or
+            the folder has checkpoints of another run: other data, another model, optimizer, seed or batch size.
+        OSError: The last checkpoint could not be written.
 
     Example:
         >>> import keras, numpy as np
@@ -140,12 +180,28 @@ def train(
     check_model(model)
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
+    if checkpoint_every is not None:
+        check_count("checkpoint_every", checkpoint_every)
     data, validation = checked_data(x, y, validation_data, validation_split, class_weight, sample_weight)
-    run = _Run(epochs, on_epoch or (lambda row: None))
+    own = Keeper(folder, checkpoint_every) if isinstance(folder, (str, Path)) else None
+    run = _Run(epochs, on_epoch or (lambda row: None), own or folder)  # pyright: ignore[reportArgumentType]
+    if own is not None:
+        Path(own.folder).mkdir(parents=True, exist_ok=True)
     fit = _train_compiled if keras.backend.backend() == "jax" else _train_with_fit
-    with ctrl_c_asks(run):
-        fit(model, data, validation, run, batch_size, shuffle, seed)
-    return TrainResult(pd.DataFrame(run.rows), model, time.perf_counter() - run.started, run.interrupted)
+    try:
+        with ctrl_c_asks(run):
+            done = fit(model, data, validation, run, batch_size, shuffle, seed)
+    finally:
+        if run.observer is not None:
+            run.observer.finish()
+    if own is not None:
+        for complaint in own.complaints:
+            warnings.warn(f"a checkpoint was passed over: {complaint}", RuntimeWarning, stacklevel=2)
+        if (failure := unsaved(own)) is not None:
+            raise failure
+    return TrainResult(
+        pd.DataFrame(run.rows), model, time.perf_counter() - run.started, run.interrupted, resumed_after=done
+    )
 
 
 def measure(model: keras.Model, x: Any, y: Any, *, batch_size: int = 32) -> dict[str, float]:
@@ -201,8 +257,8 @@ def part_of(name: str, data: tuple) -> Any:
     return _weight_each_output(_arrays(name, names, (*data, None)[:3]))
 
 
-def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> None:
-    """One compiled program an epoch: the population of one member."""
+def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> int:
+    """One compiled program an epoch: the population of one member. Returns how many epochs were done before."""
     import jax
 
     from adamkit.keras.internals import build_for
@@ -210,59 +266,115 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
 
     build_for(model, jax.tree.map(lambda rows: rows[:batch_size], data))
     program = Program.of(model)
+    done = run.begin(model, data, validation, {"batch_size": batch_size, "shuffle": shuffle, "seed": seed})
     members = members_of(model)
     rows = jax.tree.leaves(data)[0].shape[0]
+    orders = orders_of_epochs(rows, shuffle, seed, done)
     order = np.arange(rows, dtype=np.int32)
-    orders = np.random.RandomState(seed)  # the generator that Keras shuffles with
     data, validation = jax.device_put((data, validation))
     program.prepare(members, data, order, batch_size, validation)
     pending = None
 
-    def record(logs):
-        run.record(*jax.tree.map(lambda value: value[0], jax.device_get(logs)))
+    def record(logs, state):
+        run.record(*jax.tree.map(lambda value: value[0], jax.device_get(logs)), state)
+
+    def state_of(members):
+        return [np.asarray(array)[0] for group in members[:3] for array in group]
 
     try:
-        for _ in range(run.epochs):
-            if run.interrupted:
+        for _ in range(done, run.epochs):
+            if run.ends:
                 break
-            if shuffle:
-                order = orders.permutation(rows).astype(np.int32)
+            order = next(orders)
             members, logs = program.train_epoch(members, data, order, batch_size)
             validation_logs = {} if validation is None else program.evaluate(members, validation, batch_size)
             # The device is at work on this epoch while the last one is shown.
             if pending is not None:
-                record(pending)
-            pending = logs, validation_logs
+                record(*pending)
+                pending = None
+            pending = (logs, validation_logs), run.snapshot(functools.partial(state_of, members))
         if pending is not None:
-            record(pending)
+            record(*pending)
     finally:
         write_back(members, 0, model)
         model.optimizer.finalize_variable_values(model.trainable_variables)
+    return done
 
 
-def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> None:
-    """`model.fit`, on the backends whose training step is no pure function."""
+def orders_of_epochs(rows: int, shuffle: bool, seed: int, done: int = 0) -> Iterator[np.ndarray]:
+    """The order of the rows in each epoch after those that are done, (rows,) int32: a function of seed and epoch."""
+    orders = np.random.RandomState(seed)  # the generator that Keras shuffles with
+    order = np.arange(rows, dtype=np.int32)
+    for epoch in itertools.count():
+        if shuffle:
+            order = orders.permutation(rows).astype(np.int32)
+        if epoch >= done:
+            yield order
+
+
+def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> int:
+    """`model.fit`, on the backends whose step is no pure function. Returns how many epochs were done before."""
+    from adamkit.keras.internals import build_for
+
     keras.utils.set_random_seed(seed)
+    build_for(model, keras.tree.map_structure(lambda rows: None if rows is None else rows[:batch_size], data))
+    done = run.begin(model, data, validation, {"batch_size": batch_size, "shuffle": shuffle, "seed": seed})
 
     class Record(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if keras.backend.backend() == "torch":  # where Dropout draws from a generator that is in no variable
+                import torch
+
+                torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed} {epoch}".encode()).digest()[:7]))
+
         def on_epoch_end(self, epoch, logs=None):
             logs = figures(logs or {})
             validation_logs = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
-            run.record({k: v for k, v in logs.items() if not k.startswith("val_")}, validation_logs)
-            model.stop_training = run.interrupted
+            state = run.snapshot(lambda: [_on_host(variable) for variable in checkpoints.variables_of(model)])
+            run.record({k: v for k, v in logs.items() if not k.startswith("val_")}, validation_logs, state)
+            model.stop_training = run.ends
 
+    if done == run.epochs:
+        return done
     x, y, sample_weight = data
+    orders = orders_of_epochs(rows_of(data), shuffle, seed, done)
     model.fit(
-        x,
-        y,
-        sample_weight=sample_weight,
+        _Batches(data, orders, batch_size) if shuffle else x,
+        None if shuffle else y,
+        sample_weight=None if shuffle else sample_weight,
         validation_data=validation,
+        initial_epoch=done,
         epochs=run.epochs,
-        batch_size=batch_size,
-        shuffle=shuffle,
+        batch_size=None if shuffle else batch_size,
+        shuffle=False,
         callbacks=[Record()],
         verbose=0,
     )
+    return done
+
+
+class _Batches(keras.utils.PyDataset):
+    """The batches of an epoch after the other, in the orders that are given."""
+
+    def __init__(self, data: Any, orders: Iterator[np.ndarray], batch_size: int):
+        super().__init__()
+        self._data = data if data[2] is not None else data[:2]
+        self._orders, self._batch_size = orders, batch_size
+        self._order = np.arange(rows_of(data))  # a batch is looked at before the first epoch
+
+    def __len__(self):
+        return -(-len(self._order) // self._batch_size)
+
+    def __getitem__(self, index):
+        taken = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        return keras.tree.map_structure(lambda rows: rows[taken], self._data)
+
+    def on_epoch_begin(self):
+        self._order = next(self._orders)
+
+
+def _on_host(variable: Any) -> Any:
+    return keras.ops.convert_to_numpy(variable.value)
 
 
 class Interruptible(Protocol):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adamkit.lab.insight.reports.page import Section
+from adamkit.lab.runs.folder import DONE
 
 if TYPE_CHECKING:
     from adamkit.lab.runs import Settings
@@ -66,7 +67,7 @@ def subject(record: Mapping[str, Any]) -> str:
 def unfinished(record: Mapping[str, Any], what: str) -> str | None:
     """What the reader must know of a run that did not come to its end."""
     status = record.get("status")
-    if status == "finished":
+    if status in DONE:
         return None
     if status == "interrupted":
         return f"The {what} was cut off. This page shows what was finished."

@@ -11,7 +11,7 @@ from adamkit.lab.errors import InputError
 from adamkit.lab.insight.reports.page import Page
 from adamkit.lab.insight.reports.sweep import page
 from adamkit.lab.runs import sweeps
-from adamkit.lab.runs.folder import RunFolder
+from adamkit.lab.runs.folder import DONE, RunFolder
 from adamkit.lab.sweeping.tables import finished_so_far
 
 
@@ -22,7 +22,7 @@ def page_of(folder: RunFolder, record: Mapping[str, Any]) -> Page:
         InputError: It is no sweep, is damaged, or nothing of it is finished.
     """
     plan = sweeps.again(folder)
-    has_ended = (folder.path / HISTORY).exists() and record.get("status") == "finished"
+    has_ended = (folder.path / HISTORY).exists() and record.get("status") in DONE
     history = folder.read_history() if has_ended else finished_so_far(folder.path, plan.space)
     if history is None or not len(history):
         raise InputError(f"{folder.path} must be a sweep with a finished setting, and has none")
