@@ -21,6 +21,7 @@ from adamkit.cli.streams import drop_output, make_streams_writable
 from adamkit.cli.sweep import sweep
 from adamkit.cli.trace import trace
 from adamkit.cli.train import train
+from adamkit.cli.verify import verify
 
 app = typer.Typer(
     name="adamkit",
@@ -40,6 +41,7 @@ app.command()(explain)
 app.command()(compare)
 app.command()(play)
 app.command()(runs)
+app.command()(verify)
 
 
 def _show_version(wanted: bool) -> None:

@@ -107,11 +107,11 @@ def test_the_hashes_are_chained_and_say_which_epoch_has_which_state(run):
     [
         ({"y": 1 - Y}, "the data must be those"),
         ({"validation_data": (X[1:21], Y[1:21])}, "the data must be those"),
-        ({"seed": 1}, "seed must be as in the run in .*, 0. Received: 1"),
+        ({"seed": 1}, "seed must be as in the run that there is, 0. Received: 1"),
         ({"batch_size": 30}, "batch_size must be"),
         ({"shuffle": False}, "shuffle must be"),
         ({"epochs": 2}, r"epochs must be >= 3, which are done. Received: epochs=2"),
-        ({"adam": {"learning_rate": 0.02}}, "learning_rate must be as in the run in .*, 0.01. Received: 0.02"),
+        ({"adam": {"learning_rate": 0.02}}, "learning_rate must be as in the run that there is, 0.01. Received: 0.02"),
         (
             {"dtype": "bfloat16"},
             r"the model must be that of the checkpoint, which has .*dense.* as \(\(5, 8\)",

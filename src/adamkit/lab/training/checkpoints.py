@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from adamkit.keras.internals import flat_layers
 from adamkit.lab import disk
 from adamkit.lab.errors import InputError, reason
 
@@ -161,7 +162,13 @@ def variables_of(model: keras.Model) -> list[keras.Variable]:
 
 def names_of(model: keras.Model) -> list[str]:
     """What kind each of them is, and where: `trainable dense/kernel`."""
-    return [f"{kind} {variable.path}" for kind, group in _groups(model).items() for variable in group]
+    layers = {id(variable): layer.name for layer in flat_layers(model) for variable in layer.variables}  # the innermost
+
+    def where(variable: keras.Variable) -> str:
+        layer = layers.get(id(variable))
+        return variable.path if layer is None or layer in variable.path.split("/") else f"{layer}/{variable.path}"
+
+    return [f"{kind} {where(variable)}" for kind, group in _groups(model).items() for variable in group]
 
 
 def restore(checkpoint: Checkpoint, model: keras.Model) -> None:

@@ -21,7 +21,7 @@ from adamkit.lab.training.checkpoints import Checkpoint
 KEPT = 2
 _SHARE = 0.02  # of the run's time, at most, that writing takes
 _BETWEEN = 1.0  # seconds, at least
-_STARTED_WITH = bytes(32)  # what the first epoch is chained to
+STARTED_WITH = bytes(32)  # what the first epoch is chained to
 _SHORT = 8  # bytes of a variable's hash
 
 
@@ -96,7 +96,7 @@ class Keeper:
         self._data: Future = hashing.submit(lambda: {"data": checkpoints.digest_of((data, validation))})
         hashing.shutdown(wait=False)
         if checkpoint is not None:
-            check_identity(checkpoint, identity | self._data.result(), self.folder)
+            check_identity(checkpoint, identity | self._data.result())
             checkpoints.restore(checkpoint, model)
         self._identity = identity
         self._states = [] if checkpoint is None else list(checkpoint.states)
@@ -146,7 +146,7 @@ class Keeper:
         if self._columns != [name for name in row if name != "epoch"]:
             raise InputError(f"the history must have the columns {', '.join(self._columns)}. Received: {list(row)}")
         hashes = [checkpoints.digest(array) for array in state]
-        chain = checkpoints.chained(self._chain[-1].tobytes() if self._chain else _STARTED_WITH, hashes, figures(row))
+        chain = checkpoints.chained(self._chain[-1].tobytes() if self._chain else STARTED_WITH, hashes, figures(row))
         self._states.append(short(hashes))
         self._chain.append(np.frombuffer(chain, np.uint8))
         self._rows.append(np.array([row[name] for name in self._columns]))
@@ -195,15 +195,15 @@ def identity_of(model: keras.Model, options: Mapping[str, Any]) -> dict[str, Any
     return json.loads(json.dumps({**kind, **config, **options}, default=lambda value: type(value).__name__))
 
 
-def check_identity(checkpoint: Checkpoint, identity: Mapping[str, Any], folder: Path) -> None:
+def check_identity(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
     """InputError unless the run is the one that the checkpoint is of."""
     for name, value in identity.items():
         before = checkpoint.identity.get(name)
         if before == value:
             continue
         if name == "data":
-            raise InputError(f"the data must be those that the run in {folder.parent} was trained on, and are others")
-        raise InputError(f"{name} must be as in the run in {folder.parent}, {before}. Received: {value}")
+            raise InputError("the data must be those that the run was trained on, and are others")
+        raise InputError(f"{name} must be as in the run that there is, {before}. Received: {value}")
 
 
 def figures(row: Mapping[str, float]) -> np.ndarray:

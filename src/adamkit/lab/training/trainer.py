@@ -276,7 +276,8 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
     pending = None
 
     def record(logs, state):
-        run.record(*jax.tree.map(lambda value: value[0], jax.device_get(logs)), state)
+        of_training, of_validation = jax.tree.map(lambda value: value[0], jax.device_get(logs))
+        run.record(of_training, of_validation, state)
 
     def state_of(members):
         return [np.asarray(array)[0] for group in members[:3] for array in group]
