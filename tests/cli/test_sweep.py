@@ -278,7 +278,7 @@ def test_the_time_left_follows_the_rate_since_the_first_runs(adamkit):
 
     def text_after(done, seconds, waited=0.0):
         clock.now = 100.0 + seconds
-        display.show(Progress(done, 120, seconds, summary))
+        display.show(Progress(done, 120, seconds, lambda: summary))
         clock.now += waited
         return display._progress_text()
 

@@ -55,13 +55,18 @@ class Progress:
         done: Runs that are finished: settings times seeds.
         total: All runs.
         seconds: Since the sweep began, or was taken up again.
-        summary: As `SweepResult.summary`, of what is finished.
+        summarized: Makes `summary`.
     """
 
     done: int
     total: int
     seconds: float
-    summary: pd.DataFrame
+    summarized: Callable[[], pd.DataFrame] = field(repr=False)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """As `SweepResult.summary`, of what is finished when it is asked for."""
+        return self.summarized()
 
 
 @dataclass
@@ -533,12 +538,11 @@ class Study:
 
     def _report(self) -> None:
         if self.on_progress is not None:
-            names = list(self.settings[0])
-            ends = self.parts.ends(self.settings)
-            summary = summarize(ends, names, self.options["objective"])
-            total = len(self.settings) * self.options["seeds"]
-            done = len(ends[["setting", "seed"]].drop_duplicates())
-            self.on_progress(Progress(done, total, time.perf_counter() - self.started, summary))
+            done, total = len(self.parts.runs()), len(self.settings) * self.options["seeds"]
+            self.on_progress(Progress(done, total, time.perf_counter() - self.started, self._summary_so_far))
+
+    def _summary_so_far(self) -> pd.DataFrame:
+        return summarize(self.parts.ends(self.settings), list(self.settings[0]), self.options["objective"])
 
 
 def rungs_of(epochs: int, halving: int | None, settings: int) -> list[int]:

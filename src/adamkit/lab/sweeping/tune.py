@@ -185,10 +185,12 @@ class _Search:
 
     def progress(self, total: int) -> Progress:
         """How far it is."""
-        history, first = self._history(), self._batches[0]
-        done = len(history[["setting", "seed"]].drop_duplicates())
-        seconds = time.perf_counter() - self._started
-        return Progress(done, total, seconds, summarize(history, list(first.settings[0]), first.objective))
+        done = sum(len(batch._parts.runs()) for batch in self._batches)
+        return Progress(done, total, time.perf_counter() - self._started, self._summary)
+
+    def _summary(self) -> pd.DataFrame:
+        first = self._batches[0]
+        return summarize(self._history(), list(first.settings[0]), first.objective)
 
     def result(self, study: Any) -> TuneResult:
         """All batches as one."""
