@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from adamkit import cache
 from adamkit.kernels.cpu import launch, machine_code
 
 
@@ -107,3 +108,16 @@ def test_a_process_that_finds_the_kernel_does_not_load_numba():
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True, cwd=Path.cwd())
     assert done.stdout.strip() == "False"
+
+
+def test_a_folder_that_others_can_write_gives_and_gets_no_code(folder, monkeypatch):
+    monkeypatch.setattr(cache, "_said", set())
+    machine_code.kernel("add", [], build)
+    folder.chmod(0o777)
+    with pytest.warns(RuntimeWarning, match="can be written by others") as said:
+        assert result(machine_code.kernel("add", [], build)) == 42
+    assert len(said) == 2  # neither read nor written
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "here")
+    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR must be an absolute path"):
+        assert result(machine_code.kernel("add", [], build)) == 42
+    assert not Path("here").exists()

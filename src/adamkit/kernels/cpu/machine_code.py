@@ -50,10 +50,18 @@ def kernel(name: str, sources: list[Path], build: Callable[[], Any]) -> Kernel:
         loaded = _load(machine_code)
     except Exception:  # another LLVM may know another intermediate language: Numba's own way is slower but always works
         return _compiled_by_numba(function)
+    refused = None
     for folder in folders if keep else ():
-        with contextlib.suppress(OSError):
+        try:
             cache.write(folder / file_name, machine_code)
             break
+        except cache.NotPrivateError as error:
+            refused = f"compiled kernels are not kept in {folder}: {error}"
+        except OSError:
+            continue
+    else:
+        if refused is not None:
+            cache.warn(refused)
     return loaded
 
 
@@ -123,10 +131,13 @@ def _folders() -> list[Path]:
     """Where object files are kept, in the order in which the places are tried."""
     if cache.is_off():
         return []
-    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        return [Path(chosen)]
-    per_user = cache.folder()
-    return [Path(__file__).parent / "__pycache__", *([] if per_user is None else [per_user])]
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        places = [cache.chosen("NUMBA_CACHE_DIR")]
+    else:
+        beside = Path(__file__).parent
+        # Where somebody else has installed the package, or a group shares it, each user has kernels of their own.
+        places = [beside / "__pycache__" if cache.is_private(beside) else None, cache.folder()]
+    return [place for place in places if place is not None]
 
 
 def _fingerprint(sources: list[Path]) -> str:

@@ -79,7 +79,11 @@ class Programs:
         if len(value) > self._largest:
             return
         with contextlib.suppress(OSError):
-            cache.write(self._file(key), value)
+            try:
+                cache.write(self._file(key), value)
+            except cache.NotPrivateError as error:
+                cache.warn(f"compiled programs are not kept in {self._path}: {error}")
+                return
             if self._bytes is None:
                 self._bytes = sum(size for _, size, _ in self._files())
             else:
