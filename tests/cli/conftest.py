@@ -5,12 +5,18 @@ import sys
 import pytest
 
 from adamkit import cli
+from adamkit.lab import interrupts
 from adamkit.lab.insight import reports
 
 
 @pytest.fixture
 def command_line(monkeypatch, capsys):
     """Runs `adamkit` with arguments: (exit code, standard output, standard error)."""
+
+    def end_at_once(status):
+        sys.exit(status)  # without ending the tests too
+
+    monkeypatch.setattr(interrupts, "leave", end_at_once)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["adamkit", *map(str, arguments)])

@@ -92,6 +92,33 @@ def test_a_signal_ends_the_run_with_everything_saved(number):
     assert record["epochs_done"] == len(RunFolder.open("run").read_history())
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_signal_before_training_ends_the_process_wherever_it_comes(number, ignored):
+    """An exception would be lost in a destructor, and so would SIGTERM where a shell has Ctrl-C ignored."""
+    code = f"""
+        import signal, sys
+        if {ignored}:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        from adamkit import cli
+        from adamkit.cli import options
+        class Swallows:
+            def __del__(self):
+                signal.raise_signal({number.value})
+        def use_backend(name):
+            Swallows()
+            print("goes on")
+            sys.exit(0)
+        options.use_backend = use_backend
+        sys.argv = ["adamkit", "sweep", "--out", "a/run"]
+        cli.main()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    goes_on = ignored and number == signal.SIGINT
+    assert (done.returncode, done.stdout, done.stderr) == ((0, "goes on\n", "") if goes_on else (130, "", ""))
+    assert not Path("a").exists()
+
+
 @pytest.mark.slow
 def test_a_killed_run_leaves_a_readable_folder(command_line):
     process = started(*LONG)
@@ -179,7 +206,10 @@ def test_from_repeats_a_run_to_the_same_bits(backend):
     )
     first, second = (
         [*TRAIN, *arguments]
-        for arguments in (("--backend", backend, *options, "--out", "first"), ("--from", "first", "--out", "second"))
+        for arguments in (
+            ("--backend", backend, *options, "--out", "first"),
+            ("--from", "first", "--trust-code", "--out", "second"),  # with the cache off it is not noted that it ran
+        )
     )
     subprocess.run(first, check=True, capture_output=True)
     done = subprocess.run(second, check=True, capture_output=True, text=True)

@@ -3,8 +3,9 @@
 import contextlib
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -22,6 +23,7 @@ from adamkit.cli.sweep import sweep
 from adamkit.cli.trace import trace
 from adamkit.cli.train import train
 from adamkit.cli.verify import verify
+from adamkit.lab.interrupts import STATUS, Ending
 
 app = typer.Typer(
     name="adamkit",
@@ -61,19 +63,21 @@ def _commands(
 
 def main() -> None:
     """Run the command line: exit code 0, or 2 for wrong input, 1 for a failure of the machine, 130 for Ctrl-C."""
-    make_streams_writable()
     try:
-        with _ending_like_ctrl_c():
+        with _ending_on_request() as ending, _warning_in_a_line():
+            make_streams_writable()
             code = app(standalone_mode=False)
             sys.stdout.flush()
-        sys.exit(code)
+        sys.exit(STATUS if ending.asked else code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(STATUS)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         drop_output()
         sys.exit(1)
     except (OSError, MemoryError) as error:
         _fail(_described(error), 1)
+    except FloatingPointError as error:
+        _fail(f"JAX was told to stop at a number that is not finite (JAX_DEBUG_NANS, JAX_DEBUG_INFS): {error}", 1)
     except Exception as error:
         from adamkit.lab.errors import InputError
 
@@ -83,6 +87,26 @@ def main() -> None:
         if usage is not None:
             _fail(usage(), 2)
         raise
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of vl-convert, in Rust: too few files may be open
+            _fail(f"no chart could be drawn: {error}", 1)
+        raise
+
+
+@contextlib.contextmanager
+def _warning_in_a_line() -> Iterator[None]:
+    """What the lab warns of is shown as the command's own warnings are, without a place in its source."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if issubclass(category, RuntimeWarning):
+                print(f"adamkit: warning: {message}", file=sys.stderr, flush=True)
+            else:
+                show(message, category, *place, **options)
+
+        warnings.showwarning = say
+        yield
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -105,14 +129,23 @@ def _described(error: OSError | MemoryError) -> str:
 
 
 @contextlib.contextmanager
-def _ending_like_ctrl_c() -> Iterator[None]:
-    """A request to end (SIGTERM) and a closed terminal (SIGHUP) do what Ctrl-C does, unless they are ignored."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+def _ending_on_request() -> Iterator[Ending]:
+    """Ctrl-C, a request to end (SIGTERM) and a closed terminal (SIGHUP) do the same, unless they are ignored."""
+    ending = Ending()
+
+    def as_ctrl_c(signum: int, frame: object) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background jobs of a script
+            ending(signum, frame)
+        else:
+            signal.raise_signal(signal.SIGINT)
+
+    handlers = {number: as_ctrl_c for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *handlers)}
     try:
-        yield
+        for number, handler in before.items():
+            if handler in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, handlers.get(number, ending))
+        yield ending
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)

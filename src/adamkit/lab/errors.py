@@ -49,3 +49,21 @@ def reason(error: BaseException) -> str:
     if len(message) > LONGEST_REASON:
         message = message[: LONGEST_REASON - 1] + "…"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def shown(value: object) -> str:
+    """`value` for a message: a whole number with commas, any other as Python writes it; what is long is cut off.
+
+    Example:
+        >>> shown(12345), shown("0.1")
+        ('12,345', "'0.1'")
+        >>> shown(10**400)
+        'a number of about 10^400'
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if abs(value) < 10**30 else f"a number of about 10^{round(value.bit_length() * 0.30103)}"
+    try:
+        text = repr(value)
+    except ValueError:  # somewhere in it a whole number of thousands of digits
+        text = f"a {type(value).__name__} that is too long to show"
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"

@@ -11,13 +11,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from adamkit.lab.errors import InputError
+from adamkit.lab.errors import InputError, shown
 from adamkit.rule import check_flag, check_number
 
 if TYPE_CHECKING:
     import numpy as np
 
 DIGITS = 12  # significant digits of a value between the ends: 0.001 rather than 0.0010000000000000002
+
+BELOW = 2**31  # whole numbers of rows, steps, epochs and seeds: what 32 bits hold
 
 Value = float | int | bool
 
@@ -70,7 +72,7 @@ class Hyperparameter:
         if self.kind == "flag":
             return "true or false"
         if self.kind == "integer":
-            return f"a whole number >= {self.minimum:g}"
+            return f"a whole number >= {self.minimum:g} and < 2³¹"
         if math.isfinite(self.maximum):
             return f"a number from {self.minimum:g} to {self.maximum:g}"
         return f"a finite number >= 0 and < {self.below:g}" if math.isfinite(self.below) else "a finite number >= 0"
@@ -85,9 +87,10 @@ class Hyperparameter:
                 return check_flag(self.name, value)
             number = check_number(self.name, value, below=self.below)
         except (TypeError, ValueError, OverflowError):  # OverflowError: an int that no float can hold
-            raise InputError(f"{self.name} must be {self.accepted}. Received: {self.name}={value!r}") from None
-        if not self.minimum <= number <= self.maximum or (self.kind == "integer" and not number.is_integer()):
-            raise InputError(f"{self.name} must be {self.accepted}. Received: {self.name}={value!r}")
+            raise InputError(f"{self.name} must be {self.accepted}. Received: {self.name}={shown(value)}") from None
+        is_whole = number.is_integer() and number < BELOW
+        if not self.minimum <= number <= self.maximum or (self.kind == "integer" and not is_whole):
+            raise InputError(f"{self.name} must be {self.accepted}. Received: {self.name}={shown(value)}")
         return int(number) if self.kind == "integer" else number
 
     def position(self, value: Any, scale: str | None = None) -> Any:

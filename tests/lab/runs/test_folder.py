@@ -57,7 +57,7 @@ def test_a_write_that_fails_keeps_the_file_before_and_leaves_no_other(monkeypatc
         folder.write_history(Table())
     with pytest.raises(TypeError):
         folder.write_record({"settings": object()})
-    assert [path.name for path in folder.path.iterdir()] == ["run.json"]
+    assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "run.json"]
     assert folder.read_record() == {"settings": {}}
 
 
@@ -108,3 +108,16 @@ def test_what_is_no_run(tmp_path):
     (tmp_path / "history.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="no readable history"):
         RunFolder.open(".").read_history()
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="must be JSON"):
+        RunFolder.open(".").read_record()
+    for odd in ("text", [1.0, 2.0]):
+        pd.DataFrame({"epoch": [1], "loss": [odd]}).to_parquet(tmp_path / "history.parquet")
+        with pytest.raises(InputError, match=r"history.parquet must hold numbers. Received: .* in 'loss'"):
+            RunFolder.open(".").read_history()
+
+
+def test_what_is_not_finite_is_null_in_a_record():
+    folder = RunFolder.create("run")
+    folder.write_record({"settings": {}, "test": {"loss": np.inf, "parts": (1.0, float("nan"))}})
+    assert folder.read_record() == {"settings": {}, "test": {"loss": None, "parts": [1.0, None]}}

@@ -86,8 +86,8 @@ def test_a_value_given_twice_counts_once():
 
 
 def test_size_does_not_make_the_space():
-    billion = 10**9
-    assert size({"learning_rate": Range(1e-5, 1, points=billion), "epsilon": Range(1e-9, 1, points=billion)}) == 10**18
+    million = Range(1e-5, 0.5, points=10**6)
+    assert size({"learning_rate": million, "epsilon": million, "beta_1": million}) == 10**18
 
 
 @given(open_spaces, st.integers(1, 40), st.sampled_from(METHODS), st.integers(0, 2**32))
@@ -185,8 +185,11 @@ def test_positions_on_a_scale_have_an_inverse_and_an_order(name, values):
         ({"warmup_steps": "0..64:log:5"}, "log scale must begin above 0"),
         ({"learning_rate": "1e-5..1"}, "In a grid, learning_rate must have a number of points. .*1e-05..1.0:10, or"),
         ({"learning_rate": "1e-5..1:log"}, "Write, for 10 of them, 1e-05..1.0:log:10"),
-        ({"learning_rate": "1e-5..1:1"}, "number of points of learning_rate must be a whole number >= 2. Received: 1"),
-        ({"learning_rate": Range(0.1, 1, points=2.5)}, "whole number >= 2. Received: 2.5"),
+        (
+            {"learning_rate": "1e-5..1:1"},
+            "number of points of learning_rate must be a whole number >= 2 and <= 1,000,000",
+        ),
+        ({"learning_rate": Range(0.1, 1, points=2.5)}, "whole number >= 2 and <= 1,000,000. Received: 2.5"),
         ({"learning_rate": Range(0.1, 1, "cubic", 3)}, "scale of learning_rate must be one of log, linear"),
         ({"learning_rate": "1e-5..1:cubic:3"}, "learning_rate must be values"),
         ({"learning_rate": "1e-5..1:log:3:4"}, "learning_rate must be values"),
@@ -205,7 +208,13 @@ def test_positions_on_a_scale_have_an_inverse_and_an_order(name, values):
         ({"beta_1": [0.9, 1.0]}, "beta_1 must be a finite number >= 0 and < 1. Received: beta_1=1.0"),
         ({"beta_2": "0.9..1:3"}, "beta_2 must be a finite number >= 0 and < 1. Received: beta_2=1.0"),
         ({"cosine_alpha": 1.5}, "cosine_alpha must be a number from 0 to 1. Received: cosine_alpha=1.5"),
-        ({"batch_size": [32.5]}, "batch_size must be a whole number >= 1. Received: batch_size=32.5"),
+        ({"batch_size": [32.5]}, "batch_size must be a whole number >= 1 and < 2³¹. Received: batch_size=32.5"),
+        ({"batch_size": 10**20}, "batch_size must be .* < 2³¹. Received: batch_size=100,000,000,000,000,000,000"),
+        ({"warmup_steps": "1e30"}, "warmup_steps must be a whole number >= 0 and < 2³¹. Received: warmup_steps=1e"),
+        ({"learning_rate": "1e-5..1:log:1000000000"}, "points of learning_rate must be .*Received: 1,000,000,000"),
+        ({"learning_rate": "1e-5..1:" + "9" * 5000}, "points of learning_rate must be .*Received: 99,999"),
+        ({"learning_rate": "1e-5..1:1000", "beta_1": "0..0.9:1001"}, "at most 1,000,000 runs. Received: 1,001,000 set"),
+        ({"learning_rate": 10**5000}, "finite number >= 0. Received: learning_rate=a number of about 10\\^5000"),
         ({"warmup_steps": "-1"}, "warmup_steps must be a whole number >= 0"),
         ({"amsgrad": [1]}, "amsgrad must be true or false. Received: amsgrad=1"),
         ({"amsgrad": "yes"}, "amsgrad must be true or false. Received: amsgrad='yes'"),
@@ -225,8 +234,9 @@ def test_wrong_spaces_are_named(space, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"n": 0}, "n must be a whole number >= 1. Received: 0"),
-        ({"n": 2.0}, "n must be a whole number >= 1. Received: 2.0"),
+        ({"n": 0}, "n must be a whole number >= 1 and <= 1,000,000. Received: 0"),
+        ({"n": 2.0}, "n must be a whole number >= 1 and <= 1,000,000. Received: 2.0"),
+        ({"n": 10**9}, "n must be .* <= 1,000,000. Received: 1,000,000,000"),
         ({"n": True}, "n must be a whole number >= 1"),
         ({"n": 1, "method": "halton"}, "method must be one of sobol, random. Received: method='halton'"),
         ({"n": 1, "seed": -1}, "seed must be a whole number >= 0. Received: -1"),

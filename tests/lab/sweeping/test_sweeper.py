@@ -1,9 +1,12 @@
 """Many settings trained as one program give what each gives alone, and nothing of a long sweep is lost."""
 
+import dataclasses
 import doctest
 import itertools
+import json
 import operator
 import os
+import shutil
 import signal
 import time
 
@@ -12,13 +15,15 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import layers
 
 from adamkit import lab
 from adamkit.keras import Adam
 from adamkit.lab.errors import InputError
 from adamkit.lab.insight import reports
-from adamkit.lab.sweeping import chunks, sweeper
+from adamkit.lab.sweeping import chunks, sealed, sweeper
 from adamkit.lab.training.population import Program
 from tests.lab.some_models import CASES, TABLE, compiled
 
@@ -589,11 +594,84 @@ def test_only_this_very_sweep_goes_on_in_a_folder(model, tmp_path):
             sweep(other, RATES, folder=tmp_path)
     made_again = compiled(small, as_it_was, Adam(0.01))  # as another process would
     assert_same_bits(sweep(made_again, RATES, folder=tmp_path), result)
-    plan = tmp_path / "parts" / "plan.json"
-    for damaged in ("{", "[]", "{}", '{"fingerprint": 1}'):
-        plan.write_text(damaged)
-        with pytest.raises(InputError, match=r"plan\.json must be the plan of a sweep, and is damaged"):
-            sweep(model, RATES, folder=tmp_path)
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_parts_that_are_not_as_they_were_written_are_trained_again_to_the_same_bits(model, tmp_path, trained_chunks):
+    options = {"halving": 2, "folder": tmp_path}
+    result = sweep(model, RATES, **options)
+    parts = tmp_path / "parts"
+    whole = {path.name: path.read_bytes() for path in parts.iterdir()}
+    first, *_, last = sorted(path.name for path in parts.glob("*.parquet"))
+    weights = first.replace("parquet", "npz")
+
+    def rewritten(name, change):
+        change(table := pd.read_parquet(parts / name))
+        table.to_parquet(parts / name, index=False)
+
+    def resealed(**changes):
+        history, seal = sealed.read(parts / first)
+        sealed.write(parts / first, history, dataclasses.replace(seal, **changes))
+
+    def planned(text):
+        (parts / "plan.json").write_text(text)
+
+    def linked():
+        (parts / first).rename(parts / "aside")
+        (parts / first).symlink_to("aside")
+
+    plan = json.loads(whole["plan.json"])
+    sizes = plan["chunk_sizes"]
+    odd = [dict.fromkeys(sizes, -3), dict.fromkeys(sizes, 10**9), dict.fromkeys(sizes, "4"), [], None]
+    cases = [
+        (1, "is damaged", lambda: (parts / first).write_bytes(whole[first][:-100])),
+        (1, "damaged weights", lambda: (parts / weights).write_bytes(whole[weights][:-1])),
+        (1, "damaged weights", lambda: (parts / weights).write_bytes(b"\1" + whole[weights][1:])),
+        (1, "without its weights", lambda: (parts / weights).unlink()),
+        (1, "without a checksum", lambda: rewritten(last, lambda table: table.__setitem__("loss", 0.0))),
+        (1, f"a copy of {last}", lambda: (parts / first).write_bytes(whole[last])),
+        (0, f"a copy of {first}", lambda: (parts / "0-0-0-99999.parquet").write_bytes(whole[first])),
+        (1, "of another sweep", lambda: resealed(sweep="0" * 32)),
+        (1, "of 999 runs, and the plan says", lambda: resealed(size=999)),
+        (1, "no file of its own", linked),
+        *((0, "plan.json is damaged", lambda text=text: planned(text)) for text in ("{", "[]", "{}", "1" * 5000)),
+        *((0, "plan.json is damaged", lambda odd=odd: planned(json.dumps(plan | {"chunk_sizes": odd}))) for odd in odd),
+    ]
+    for again, said, damage in cases:
+        trained_chunks.clear()
+        damage()
+        with pytest.warns(RuntimeWarning, match=f"what is not as the sweep left it is trained again: .*{said}"):
+            assert_same_bits(sweep(model, RATES, **options), result)
+        assert len(trained_chunks) == again, said
+        for path in parts.iterdir():
+            path.unlink()
+        for name, content in whole.items():
+            (parts / name).write_bytes(content)
+    assert_same_bits(sweep(model, RATES, **options), result)  # as it was, without a warning
+
+    planned("{")
+    resealed(sweep="0" * 32)
+    with pytest.raises(InputError, match="folder must be new, or hold a part of this very sweep"):
+        sweep(model, RATES, **options)
+    shutil.rmtree(parts)
+    parts.symlink_to(tmp_path)
+    with pytest.raises(InputError, match="must be a folder, and is a symbolic link"):
+        sweep(model, RATES, **options)
+
+
+def test_every_value_of_the_data_counts(model):
+    def fingerprint(x, y):
+        return sweeper._fingerprint(model, (x, y, None), None, [{"learning_rate": 0.1}], {})
+
+    @given(rows=st.integers(1, 30_000), data=st.data())
+    @settings(max_examples=20)
+    def holds(rows, data):
+        x, y = np.zeros((rows, 2), np.float32), np.zeros(rows, np.float32)
+        before = fingerprint(x, y)
+        (x if data.draw(st.booleans()) else y)[data.draw(st.integers(0, rows - 1))] = 1
+        assert fingerprint(x, y) != before
+
+    holds()
 
 
 # Memory.

@@ -1,5 +1,6 @@
 """Compare optimizers on one model, each tuned alike."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,15 +10,16 @@ import jax
 import keras
 
 from adamkit.keras.internals import build_for
+from adamkit.lab.claims import claimed
 from adamkit.lab.comparing.optimizers import Optimizer, checked
 from adamkit.lab.comparing.result import Comparison
 from adamkit.lab.comparing.tuning import Progress, Tuning
 from adamkit.lab.errors import InputError
+from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.training.trainer import (
     check_count,
     check_model,
     checked_data,
-    ctrl_c_asks,
     part_of,
     rows_of,
     split_off,
@@ -126,7 +128,7 @@ def compare(
         "same_start": True, "same_order": True, "halving": None, "patience": None,
     }  # fmt: skip
     tuning = Tuning(model, parts, chosen, budget, seeds, options, memory, folder, on_progress)
-    with ctrl_c_asks(tuning):
+    with contextlib.nullcontext() if folder is None else claimed(Path(folder)), ctrl_c_asks(tuning):
         found, failures, checks = tuning.run(check=check)
     described = {
         "objective": objective, "budget": budget, "seeds": seeds, "epochs": epochs, "batch_size": batch_size,

@@ -5,7 +5,6 @@ thread a core trains chunks, on accelerators one thread a device. A chunk is as 
 and no larger than its share of the memory allows.
 """
 
-import contextlib
 import math
 import os
 import threading
@@ -22,6 +21,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from adamkit.lab import machine
 from adamkit.lab.errors import InputError, reason
 from adamkit.lab.sweeping.remaking import fresh_state, steps_of
 from adamkit.lab.training.population import Data, Logs, Members, Program, in_float32, members_of
@@ -40,7 +40,6 @@ _COPIES = 4  # of a parameter: itself, its gradient and two moments
 _BYTES_ALONE = 3_000_000
 _SHARE_OF_MEMORY = 0.5  # of what is free, unless the caller says
 _SHARE_FOR_DATA = 0.25  # of that; larger data are streamed
-_UNKNOWN_MEMORY = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -465,14 +464,7 @@ def free_memory() -> int:
         stats = jax.local_devices()[0].memory_stats() or {}
         if "bytes_limit" in stats:
             return (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) * len(jax.local_devices())
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):  # not Linux
-        return _UNKNOWN_MEMORY
-    with contextlib.suppress(OSError, ValueError):  # of a container; "max" where there is no limit
-        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return free
+    return machine.free_memory()
 
 
 def _bytes(data: Any) -> int:

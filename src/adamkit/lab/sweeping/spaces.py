@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from adamkit.lab.errors import InputError, listed, nearest
+from adamkit.lab.errors import InputError, listed, nearest, shown
 from adamkit.lab.hyperparameters import HYPERPARAMETERS, Hyperparameter, Value
 
 SCALES = ("log", "linear")
 METHODS = ("sobol", "random")
+MOST_RUNS = 1_000_000  # of a sweep, and so of settings, points and draws: their list alone takes a gigabyte
 TEXT_FORMS = "values (0.001,0.01), a range (1e-5..1e-1), or a range with its scale and points (1e-5..1e-1:log:32)"
 
 Setting = dict[str, Value]
@@ -92,7 +93,7 @@ def parse(name: str, text: str) -> Range | list[Value]:
     if options or (points is not None and not points.isdecimal()):
         raise InputError(f"{name} must be {TEXT_FORMS}. Received: {name}={text!r}")
     low, _, high = ends.partition("..")
-    count = None if points is None else int(points)
+    count = None if points is None else int(points[:20])  # more digits are too many in any case
     return _checked_range(known, Range(_from_text(known, low), _from_text(known, high), scale, count))
 
 
@@ -108,13 +109,14 @@ def grid(space: Mapping[str, Values]) -> list[Setting]:
         fewer than `size(space)`.
 
     Raises:
-        InputError: The space is empty, a name is no hyperparameter, a value is not accepted, or a range is reversed,
-            of zero length, through zero on a log scale or without points.
+        InputError: The space is empty or has more than a million settings, a name is no hyperparameter, a value is not
+            accepted, or a range is reversed, of zero length, through zero on a log scale or without points.
 
     Example:
         >>> grid({"learning_rate": "0.001,0.01", "amsgrad": [False, True]})[1]
         {'learning_rate': 0.001, 'amsgrad': True}
     """
+    check_runs(size(space))  # before any is made
     axes = [_axis(name, _resolved(name, values)) for name, values in _checked_mapping(space).items()]
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*axes)]
 
@@ -124,7 +126,7 @@ def draw(space: Mapping[str, Values], n: int, *, method: str = "sobol", seed: in
 
     Args:
         space: As in `grid`; a `Range` needs no points here.
-        n: How many, at least 1.
+        n: How many, from 1 to a million.
         method: `"sobol"` is a scrambled Sobol sequence (`scipy.stats.qmc.Sobol`), which leaves fewer and smaller gaps
             than independent draws; best where `n` is a power of 2. `"random"` is independent uniform draws.
         seed: Of the draw; the same seed gives the same settings.
@@ -141,10 +143,15 @@ def draw(space: Mapping[str, Values], n: int, *, method: str = "sobol", seed: in
         (16, True)
     """
     axes = resolved(space)
-    n = _whole("n", n, minimum=1)
+    n = _whole("n", n, minimum=1, maximum=MOST_RUNS)
     seed = _whole("seed", seed, minimum=0)
     if method not in METHODS:
         raise InputError(f"method must be one of {listed(METHODS)}. Received: method={method!r}.")
+    # Of whole numbers several points may be one value.
+    axes = {
+        name: _axis(name, values) if isinstance(values, Range) and values.points and _is_whole(name) else values
+        for name, values in axes.items()
+    }
     settings = [
         {name: _quantile(name, values, u) for (name, values), u in zip(axes.items(), row, strict=True)}
         for row in unit_points(n, len(axes), method, seed).tolist()
@@ -222,6 +229,22 @@ def size(space: Space) -> int:
     )
 
 
+def check_runs(settings: int, seeds: int = 1) -> None:
+    """InputError where a sweep would have more runs than can be listed."""
+    if settings * seeds > MOST_RUNS:
+        of_each = f" with {shown(seeds)} seeds each" if seeds > 1 else ""
+        raise InputError(
+            f"a sweep must have at most {MOST_RUNS:,} runs. Received: {shown(settings)} settings{of_each}; draw some "
+            "of them at random, or give fewer points or seeds"
+        )
+
+
+def check_seeds(first: int, seeds: int) -> None:
+    """InputError unless there are as many numbers of 32 bits from the first on, for each run draws with one."""
+    if first + seeds > 2**32:
+        raise InputError(f"seed must be <= 2³² - seeds, {2**32 - seeds}. Received: seed={first}, seeds={seeds}")
+
+
 def _hyperparameter(name: Any) -> Hyperparameter:
     if name in HYPERPARAMETERS:
         return HYPERPARAMETERS[name]
@@ -270,7 +293,11 @@ def _checked_range(known: Hyperparameter, given: Range) -> Range:
             f"A range of {name} on a log scale must begin above 0. Received: {name}={given}. "
             f"For 0 too, give a list (0,1e-4,1e-3) or the linear scale ({low:g}..{high:g}:linear)."
         )
-    points = None if given.points is None else _whole(f"The number of points of {name}", given.points, minimum=2)
+    points = (
+        None
+        if given.points is None
+        else _whole(f"The number of points of {name}", given.points, minimum=2, maximum=MOST_RUNS)
+    )
     return Range(low, high, given.scale, points)
 
 
@@ -285,24 +312,32 @@ def _points(name: str, values: Range) -> int:
 
 def _axis(name: str, values: Range | list[Value]) -> list[Value]:
     """The values of one hyperparameter in a grid, each once."""
-    if not isinstance(values, Range):
-        return values
-    known = HYPERPARAMETERS[name]
+    return _at_points(name, values, np.arange(_points(name, values))) if isinstance(values, Range) else values
+
+
+def _at_points(name: str, values: Range, which: np.ndarray) -> list[Value]:
+    """Some of the points of a range, by their numbers from 0."""
+    known, last = HYPERPARAMETERS[name], _points(name, values) - 1
     low, high = known.position([values.low, values.high], values.scale).tolist()
-    found = known.at(np.linspace(low, high, _points(name, values)), values.scale)
-    found[0], found[-1] = values.low, values.high  # as given, to the last digit
+    found = known.at(low + which * ((high - low) / last), values.scale)
+    found = np.where(which == 0, values.low, np.where(which == last, values.high, found))  # as given, to the last digit
     return _within(known, values, found)
 
 
 def _quantile(name: str, values: Range | list[Value], u: float) -> Value:
     """The value below which the share `u` (0 <= u < 1) of an axis lies."""
-    if isinstance(values, Range) and values.points is None:
-        known = HYPERPARAMETERS[name]
-        margin = 0.5 if known.kind == "integer" else 0.0  # so that both ends come up as often as what is between them
-        low, high = known.position([values.low - margin, values.high + margin], values.scale)
-        return _within(known, values, known.at([low + u * (high - low)], values.scale))[0]
-    axis = _axis(name, values)
-    return axis[int(u * len(axis))]
+    if not isinstance(values, Range):
+        return values[int(u * len(values))]
+    if values.points is not None:
+        return _at_points(name, values, np.array([int(u * values.points)]))[0]
+    known = HYPERPARAMETERS[name]
+    margin = 0.5 if _is_whole(name) else 0.0  # so that both ends come up as often as what is between them
+    low, high = known.position([values.low - margin, values.high + margin], values.scale)
+    return _within(known, values, known.at([low + u * (high - low)], values.scale))[0]
+
+
+def _is_whole(name: str) -> bool:
+    return HYPERPARAMETERS[name].kind == "integer"
 
 
 def _within(known: Hyperparameter, values: Range, found: np.ndarray) -> list[Value]:
@@ -337,7 +372,9 @@ def _from_text(known: Hyperparameter, text: str) -> Any:
         ) from None
 
 
-def _whole(name: str, value: Any, *, minimum: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < minimum:
-        raise InputError(f"{name} must be a whole number >= {minimum}. Received: {value!r}.")
+def _whole(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or int(value) < minimum or (maximum is not None and int(value) > maximum):
+        most = "" if maximum is None else f" and <= {maximum:,}"
+        raise InputError(f"{name} must be a whole number >= {minimum}{most}. Received: {shown(value)}.")
     return int(value)

@@ -4,11 +4,8 @@ import contextlib
 import hashlib
 import json
 import math
-import shutil
-import tempfile
 import time
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +19,13 @@ import pandas as pd
 from adamkit.keras import internals
 from adamkit.keras.internals import build_for, learning_rate_of, without_scaler, without_tensorflow
 from adamkit.lab import disk, hyperparameters
-from adamkit.lab.disk import HISTORY, PARTS, SUMMARY
+from adamkit.lab.claims import claimed
+from adamkit.lab.disk import HISTORY, SUMMARY
 from adamkit.lab.errors import InputError, listed, reason
+from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer, unmappable
+from adamkit.lab.sweeping.parts import Parts
 from adamkit.lab.sweeping.remaking import (
     drawn_start,
     go_on_from,
@@ -33,10 +33,10 @@ from adamkit.lab.sweeping.remaking import (
     remade,
     steps_of,
 )
-from adamkit.lab.sweeping.tables import parts_in_order, ranked, signed, summarize, with_settings
+from adamkit.lab.sweeping.tables import ranked, signed, summarize
 from adamkit.lab.training.population import is_adam
 from adamkit.lab.training.tracing import left_alone, reported
-from adamkit.lab.training.trainer import check_count, check_model, checked_data, ctrl_c_asks, loss_first
+from adamkit.lab.training.trainer import check_count, check_model, checked_data, loss_first
 
 if TYPE_CHECKING:
     from adamkit.lab.insight.charts.theme import Format
@@ -96,7 +96,7 @@ class SweepResult:
     folder: Path | None
     at_once: int
     _model: keras.Model = field(repr=False)
-    _parts: "_Parts" = field(repr=False)
+    _parts: Parts = field(repr=False)
     _dropped: frozenset[int] = field(default=frozenset(), repr=False)  # settings, by halving
 
     @property
@@ -267,7 +267,8 @@ def sweep(
             settings. None: it goes on to the end.
         memory: Bytes that the runs at work may take. Default: half of what is free.
         folder: Where to keep the sweep: `history.parquet`, `summary.csv`, `report.html`, and what is needed to go on.
-            If it holds a part of this very sweep, that is not run again. None: a temporary one, without a report.
+            If it holds a part of this very sweep, that is not run again. One process at a time works in it. None: a
+            temporary one, without a report.
         on_progress: Called in this thread whenever some runs are finished.
         report: Whether to write the report, a page of charts that needs no network, after the results. One that cannot
             be written is a RuntimeWarning.
@@ -304,21 +305,24 @@ def sweep(
     for name, value, least in (("halving", halving, 2), ("patience", patience, 1), ("memory", memory, 1)):
         if value is not None:
             check_count(name, value, least)
+    spaces.check_runs(len(settings), seeds)
+    spaces.check_seeds(seed, seeds)
     data, validation = checked_data(x, y, validation_data, validation_split, class_weight, sample_weight)
     options = {
         "epochs": epochs, "batch_size": batch_size, "seeds": seeds, "objective": objective, "shuffle": shuffle,
         "seed": seed, "same_start": same_start, "same_order": same_order, "halving": halving, "patience": patience,
     }  # fmt: skip
-    study = Study(model, data, validation, settings, options, memory, folder, on_progress)
-    with ctrl_c_asks(study):
-        result = study.run()
-    if folder is not None:
-        disk.replace(Path(folder) / HISTORY, result.to_parquet)
-        disk.replace(Path(folder) / SUMMARY, lambda path: result.summary.to_csv(path, index=False))
-        if report and len(result.history):
-            from adamkit.lab.insight import reports
+    with contextlib.nullcontext() if folder is None else claimed(Path(folder)):
+        study = Study(model, data, validation, settings, options, memory, folder, on_progress)
+        with ctrl_c_asks(study):
+            result = study.run()
+        if folder is not None:
+            disk.replace(Path(folder) / HISTORY, result.to_parquet)
+            disk.replace(Path(folder) / SUMMARY, lambda path: result.summary.to_csv(path, index=False))
+    if folder is not None and report and len(result.history):
+        from adamkit.lab.insight import reports
 
-            reports.attempt(result._page, Path(folder), lambda message: warnings.warn(message, RuntimeWarning, 3))
+        reports.attempt(result._page, Path(folder), lambda message: warnings.warn(message, RuntimeWarning, 3))
     return result
 
 
@@ -368,7 +372,8 @@ class Study:
         self.model, self.data, self.validation = model, data, validation
         self.settings, self.options, self.memory = settings, options, memory
         self.folder = None if folder is None else Path(folder)
-        self.parts = _Parts.open(folder, _fingerprint(model, data, validation, settings, options))
+        fingerprint = "" if folder is None else _fingerprint(model, data, validation, settings, options)
+        self.parts = Parts.open(folder, fingerprint, len(settings))
         self.on_progress, self.size, self.most, self.quick = on_progress, size, most, quick
         self._starts: dict[int, tuple] = {}
         self._kept: list[bool] | None = None  # which non-trainable variables every start has as they stand
@@ -563,100 +568,6 @@ def _finished(state: State, optimizer: Any) -> State:
     return replace(state, trainable=averages, optimizer=[])
 
 
-class _Parts:
-    """What is finished of a sweep: for each chunk its history and its runs' state, each file whole or not there."""
-
-    def __init__(self, folder: Path, fingerprint: str):
-        self._folder = folder
-        self._fingerprint = fingerprint
-        self._histories: dict[str, pd.DataFrame] = {}
-        self._ends: list[pd.DataFrame] = []
-        self._places: dict[Run, tuple[str, int]] = {}  # the chunk and place of each run's latest state
-        self._sizes: dict[str, int] = {}
-
-    @classmethod
-    def open(cls, folder: str | Path | None, fingerprint: str) -> "_Parts":
-        """Those in a folder, if they are of this sweep."""
-        if folder is None:
-            parts = cls(Path(tempfile.mkdtemp(prefix="adamkit-sweep-")), fingerprint)
-            weakref.finalize(parts, shutil.rmtree, parts._folder, ignore_errors=True)
-            return parts
-        parts = cls(Path(folder) / PARTS, fingerprint)
-        parts._folder.mkdir(parents=True, exist_ok=True)
-        plan = parts._folder / "plan.json"
-        if plan.exists():
-            try:
-                record = json.loads(plan.read_text())
-                earlier, parts._sizes = record["fingerprint"], record["chunk_sizes"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{plan} must be the plan of a sweep, and is damaged: {reason(error)}") from error
-            if earlier != fingerprint:
-                raise InputError(
-                    f"folder must be new, or hold a part of this very sweep. Received: {str(folder)!r}, which holds "
-                    "one with other settings, options, data or weights"
-                )
-        for path in parts_in_order(parts._folder):
-            parts._note(path.stem, pd.read_parquet(path))
-        return parts
-
-    def chunk_size(self, group: str) -> int | None:
-        return self._sizes.get(group)
-
-    def largest_chunk(self) -> int:
-        return max(self._sizes.values(), default=1)
-
-    def keep_chunk_size(self, group: str, size: int) -> None:
-        """A sweep that goes on uses the same, so that it gives the same bits."""
-        self._sizes[group] = size
-        record = {"fingerprint": self._fingerprint, "chunk_sizes": self._sizes}
-        disk.replace(self._folder / "plan.json", lambda path: path.write_text(json.dumps(record)))
-
-    def has(self, name: str) -> bool:
-        return name in self._histories
-
-    def add(self, chunk: Chunk, history: pd.DataFrame, state: State) -> None:
-        disk.replace(self._folder / f"{chunk.name}.npz", state.save)
-        # Last: a chunk whose history is there is finished.
-        disk.replace(self._folder / f"{chunk.name}.parquet", lambda path: history.to_parquet(path, index=False))
-        self._note(chunk.name, history)
-
-    def states(self, runs: Sequence[Run]) -> State:
-        """The states of some runs; of the chunks that they were in, one at a time is in memory."""
-        found: dict[Run, State] = {}
-        for name in dict.fromkeys(self._places[run][0] for run in runs):
-            state = State.load(self._folder / f"{name}.npz")
-            found |= {run: state.take([self._places[run][1]]) for run in runs if self._places[run][0] == name}
-        return State.joined(found[run] for run in runs)
-
-    def runs(self) -> list[Run]:
-        """All that are finished."""
-        return sorted(self._places, key=lambda run: (run.setting, run.seed))
-
-    def weights(self, run: Run) -> tuple | None:
-        if run not in self._places:
-            return None
-        state = self.states([run])
-        return tuple([array[0] for array in group] for group in (state.trainable, state.non_trainable))
-
-    def history(self, settings: Sequence[spaces.Setting], columns: Sequence[str] | None) -> pd.DataFrame:
-        """All rows, in the order of settings, seeds and epochs."""
-        if not self._histories:
-            dtypes = {"setting": int, "seed": int} | dict.fromkeys(settings[0], float) | {"epoch": int}
-            dtypes |= dict.fromkeys(columns or (), float)
-            return pd.DataFrame({name: np.empty(0, dtype) for name, dtype in dtypes.items()})
-        return with_settings(self._histories.values(), settings)
-
-    def ends(self, settings: Sequence[spaces.Setting]) -> pd.DataFrame:
-        """Of `history` the last row of each run in each chunk."""
-        return with_settings(self._ends, settings)
-
-    def _note(self, name: str, history: pd.DataFrame) -> None:
-        self._histories[name] = history
-        self._ends.append(history.drop_duplicates(["setting", "seed"], keep="last"))
-        runs = history[["setting", "seed"]].drop_duplicates().itertuples(index=False)
-        self._places |= {Run(int(i), int(seed)): (name, place) for place, (i, seed) in enumerate(runs)}
-
-
 def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
     """InputError unless the model's optimizer has what is to be swept."""
     optimizer = without_scaler(optimizer)
@@ -748,9 +659,19 @@ def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, 
     for array in jax.tree.leaves([data, validation, weights]):
         array = np.asarray(array)
         digest.update(f"{array.dtype}{array.shape}".encode())
-        step = max(1, len(array) // _ROWS_LOOKED_AT) if array.ndim else 1
-        digest.update(np.ascontiguousarray(array[::step] if array.ndim else array).tobytes())
+        for part in _rows_at_a_time(array):
+            digest.update(part.tobytes())
     return digest.hexdigest()
+
+
+def _rows_at_a_time(array: np.ndarray) -> Iterator[np.ndarray]:
+    """All of an array that may be larger than memory, in pieces that are not."""
+    if not array.ndim or not array.size:
+        yield array
+        return
+    rows = max(1, _BYTES_AT_ONCE * len(array) // array.nbytes)
+    for begin in range(0, len(array), rows):
+        yield array[begin : begin + rows]
 
 
 def _described(part: Any) -> list[Any]:
@@ -763,4 +684,4 @@ def _described(part: Any) -> list[Any]:
     return [kind, {name: value for name, value in config.items() if name not in ("name", "inner_optimizer")}]
 
 
-_ROWS_LOOKED_AT = 10_000  # of each array: data may be larger than memory
+_BYTES_AT_ONCE = 2**24  # of an array that is looked at

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab.disk import PARTS
-from adamkit.lab.errors import InputError, reason
+from adamkit.lab.sweeping import sealed
 
 
 def summarize(history: pd.DataFrame, hyperparameters: Sequence[str], objective: str) -> pd.DataFrame:
@@ -43,21 +43,11 @@ def with_settings(tables: Iterable[pd.DataFrame], settings: Sequence[dict[str, A
     return table
 
 
-def parts_in_order(folder: Path) -> list[Path]:
-    """The histories of the chunks of a sweep that are finished."""
-    return sorted(folder.glob("[0-9]*.parquet"), key=lambda path: [int(number) for number in path.stem.split("-")])
-
-
 def finished_so_far(folder: Path, settings: Sequence[dict[str, Any]]) -> pd.DataFrame | None:
     """The history of what is finished in the folder of a sweep that runs or was cut off; None where nothing is.
 
     Raises:
-        InputError: A part is damaged.
+        InputError: A part is damaged, or is none; `adamkit sweep --resume` trains it again.
     """
-    tables = []
-    for path in parts_in_order(folder / PARTS):
-        try:
-            tables.append(pd.read_parquet(path))
-        except Exception as error:  # pyarrow has errors of its own
-            raise InputError(f"{path} is no readable history: {reason(error)}") from error
+    tables = [sealed.read(path)[0] for path in sealed.parts_in_order(folder / PARTS)]
     return with_settings(tables, settings) if tables else None

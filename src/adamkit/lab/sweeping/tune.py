@@ -13,11 +13,12 @@ import pandas as pd
 
 from adamkit.lab.errors import InputError
 from adamkit.lab.hyperparameters import DIGITS, HYPERPARAMETERS
+from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import Run
 from adamkit.lab.sweeping.sweeper import Progress, Study, SweepResult
 from adamkit.lab.sweeping.tables import signed, summarize
-from adamkit.lab.training.trainer import check_count, check_model, checked_data, ctrl_c_asks
+from adamkit.lab.training.trainer import check_count, check_model, checked_data
 
 if TYPE_CHECKING:
     import optuna

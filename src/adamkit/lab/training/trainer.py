@@ -1,23 +1,21 @@
 """Train one Keras model and keep what each epoch showed."""
 
-import contextlib
 import functools
 import hashlib
 import itertools
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
 from adamkit.lab.errors import InputError
+from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.training import checkpoints
 from adamkit.lab.training.arrays import as_arrays, type_of
 from adamkit.lab.training.figures import figures
@@ -376,30 +374,6 @@ class _Batches(keras.utils.PyDataset):
 
 def _on_host(variable: Any) -> Any:
     return keras.ops.convert_to_numpy(variable.value)
-
-
-class Interruptible(Protocol):
-    """Something that looks, now and then, whether it was asked to stop."""
-
-    interrupted: bool
-
-
-@contextlib.contextmanager
-def ctrl_c_asks(run: Interruptible) -> Iterator[None]:
-    """The first Ctrl-C only asks to stop, so that nothing is left half done; a second one is Python's own."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-
-    def ask(signum, frame):
-        run.interrupted = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _arrays(name: str, names: tuple[str, ...], data: tuple) -> Any:
