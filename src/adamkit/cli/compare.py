@@ -1,6 +1,5 @@
 """`adamkit compare`: optimizers side by side, each tuned alike."""
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from adamkit.lab.runs.comparisons import Plan
 
 _COMPARISON = "Comparison"
-_NO_OPTIONS = ("resume", "out", "report", "json")  # of the comparison itself
+_NO_OPTIONS = ("resume", "trust_code", "out", "report", "json")  # of the comparison itself
 _OF_PLAN = ("budget", "seeds", "objective", "goal", "check", "train_size", "label_noise")
 
 
@@ -85,6 +84,7 @@ def compare(
         Path | None,
         typer.Option(help="Go on with the comparison in this folder; nothing is run twice.", rich_help_panel=OUTPUT),
     ] = None,
+    trust_code: options.TrustCode = False,
     out: options.Out = None,
     report: options.Report = True,
     json: Annotated[
@@ -117,14 +117,15 @@ def compare(
             folder = RunFolder.create(out, "compare")
         else:
             options.refuse_beside_resume(given, out)
-            folder = RunFolder.open(resume)
-            plan, command = comparisons.again(folder), folder.read_record().get("command")
+            begun = RunFolder.open(resume)
+            plan, command = comparisons.again(begun, trust_code=trust_code), begun.read_record().get("command")
+            folder = RunFolder.take_up(resume)
+        with folder:
+            from adamkit.cli.compare_display import CompareDisplay
 
-        from adamkit.cli.compare_display import CompareDisplay
-
-        display = CompareDisplay(plan, folder, as_json=json)
-        with contextlib.nullcontext() if resume is not None else folder, display:  # what was begun stays
-            result = comparisons.execute(plan, folder, display.show, display.start, command=command)
+            display = CompareDisplay(plan, folder, as_json=json)
+            with display:
+                result = comparisons.execute(plan, folder, display.show, display.start, command=command)
     except InputError as error:
         raise InputError(options.as_typed(str(error), given)) from error
     display.finish(result)

@@ -85,6 +85,14 @@ Seed = Annotated[int, typer.Option(help="Of the weights, the order and the rando
 Out = Annotated[
     Path | None, typer.Option(help="The run's folder. Default: a new one in runs/.", rich_help_panel=OUTPUT)
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Run the Python code that the earlier run names, also where it is new here or has changed.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Leave a page of charts, report.html.", rich_help_panel=OUTPUT)
 ]
@@ -155,7 +163,7 @@ def use_backend(name: str) -> None:
     """Import Keras on that backend; what JAX compiles from now on is kept on disk. InputError where it is missing."""
     from importlib.util import find_spec
 
-    from adamkit.lab.errors import InputError
+    from adamkit.lab.errors import InputError, reason
 
     if find_spec(name) is None:
         raise InputError(f"the backend {name} is not installed; install it with: pip install 'adamkit[{name}]'")
@@ -163,8 +171,15 @@ def use_backend(name: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at length
     _import_keras()
     if name == "jax":
+        import jax
+
         from adamkit.lab.training.compiled_programs import keep_on_disk
 
+        try:
+            jax.devices()
+        except RuntimeError as error:
+            where = os.environ.get("JAX_PLATFORMS", "")
+            raise InputError(f"JAX must find a device. Received: JAX_PLATFORMS={where!r}, {reason(error)}") from error
         keep_on_disk()
 
 

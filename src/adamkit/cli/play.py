@@ -32,6 +32,7 @@ def play(
     epochs: options.Epochs = 50,
     shuffle: options.Shuffle = True,
     seed: options.Seed = 0,
+    trust_code: options.TrustCode = False,
     host: Annotated[
         str,
         typer.Option(
@@ -57,12 +58,13 @@ def play(
 
     if any(find_spec(name) is None for name in ("starlette", "uvicorn")):
         raise InputError("play needs Starlette and Uvicorn; install them with: pip install 'adamkit[play]'")
-    given = options.without_parts(options.given(context, "run", "host", "port", "browser"))
+    given = options.without_parts(options.given(context, "run", "trust_code", "host", "port", "browser"))
     try:
-        subject, runs = _subject(run, given)
+        subject, runs = _subject(run, given, trust_code=trust_code)
     except InputError as error:
         raise InputError(options.as_typed(str(error), given)) from error
 
+    from adamkit.lab.interrupts import ctrl_c_raises
     from adamkit.play.server import Play
     from adamkit.play.serving import Serving
 
@@ -73,10 +75,11 @@ def play(
         import webbrowser
 
         webbrowser.open(serving.address)
-    serving.run()
+    with ctrl_c_raises():
+        serving.run()
 
 
-def _subject(run: Path | None, given: dict[str, Any]) -> "tuple[Subject, Any]":
+def _subject(run: Path | None, given: dict[str, Any], *, trust_code: bool) -> "tuple[Subject, Any]":
     """What is played with, and the runs that are there already."""
     from adamkit.lab.runs import Settings
 
@@ -89,4 +92,4 @@ def _subject(run: Path | None, given: dict[str, Any]) -> "tuple[Subject, Any]":
     options.use_backend("jax")
     from adamkit.play import folders
 
-    return folders.of_run(run, given)
+    return folders.of_run(run, given, trust_code=trust_code)

@@ -1,6 +1,5 @@
 """`adamkit sweep`: train a model with hundreds of settings of Adam's hyperparameters at once."""
 
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
 _SPACE = "Space: for each a VALUE, VALUES with commas, or LOW..HIGH[:log|linear][:POINTS]"
 _DEFAULT, _DEFAULT_POINTS = "1e-5..1e-1", ":log:32"  # of the learning rate
 _MOST_RUNS = 10_000  # without asking
-_MOST_SETTINGS = 10_000_000  # in any case: as many as memory may hold
 _PROBED = 64  # settings that the speed is measured with
-_NO_OPTIONS = ("resume", "out", "yes", "report", "json")  # of the sweep itself
+_NO_OPTIONS = ("resume", "trust_code", "out", "yes", "report", "json")  # of the sweep itself
 
 
 @hyperparameters.with_ranges(
@@ -87,6 +85,7 @@ def sweep(
         Path | None,
         typer.Option(help="Go on with the sweep in this folder; nothing is run twice.", rich_help_panel=OUTPUT),
     ] = None,
+    trust_code: options.TrustCode = False,
     out: options.Out = None,
     report: options.Report = True,
     yes: Annotated[
@@ -122,15 +121,17 @@ def sweep(
             folder = RunFolder.create(out, "sweep")
         else:
             options.refuse_beside_resume(given, out)
-            folder = RunFolder.open(resume)
-            plan, command = sweeps.again(folder), folder.read_record().get("command")
-        options.use_backend("jax")
+            begun = RunFolder.open(resume)
+            plan, command = sweeps.again(begun, trust_code=trust_code), begun.read_record().get("command")
+            folder = RunFolder.take_up(resume)
+        with folder:
+            options.use_backend("jax")
 
-        from adamkit.cli.sweep_display import SweepDisplay
+            from adamkit.cli.sweep_display import SweepDisplay
 
-        display = SweepDisplay(plan, folder, as_json=json)
-        with contextlib.nullcontext() if resume is not None else folder, display:  # what was begun stays
-            result = sweeps.execute(plan, folder, display.show, command=command)
+            display = SweepDisplay(plan, folder, as_json=json)
+            with display:
+                result = sweeps.execute(plan, folder, display.show, command=command)
     except InputError as error:
         raise InputError(options.as_typed(str(error), given)) from error
     display.finish(result)
@@ -143,7 +144,7 @@ def sweep(
 def _plan(given: dict[str, Any], *, ask: bool) -> "Plan":
     """What the options ask for; InputError where they are wrong, or where it is much and `ask` is set."""
     from adamkit.lab import runs
-    from adamkit.lab.errors import InputError
+    from adamkit.lab.errors import InputError, shown
     from adamkit.lab.runs import sweeps
     from adamkit.lab.sweeping import spaces
 
@@ -168,11 +169,12 @@ def _plan(given: dict[str, Any], *, ask: bool) -> "Plan":
     }
     settings = runs.Settings(**given, **fixed)
     for method, n in draws.items():
-        if n < 1:
-            raise InputError(f"--{method} must be a whole number >= 1. Received: --{method}={n}")
+        if not 1 <= n <= spaces.MOST_RUNS:
+            most = f"{spaces.MOST_RUNS:,}"
+            raise InputError(f"--{method} must be a whole number >= 1 and <= {most}. Received: --{method}={shown(n)}")
     total = sum(draws.values()) or spaces.size(space)
     one = sweeps.Plan(settings, spaces.draw(space, 1, method="random"), **of_plan)  # checked before time is spent
-    if total > _MOST_SETTINGS or (ask and total * one.seeds > _MOST_RUNS):
+    if total * one.seeds > spaces.MOST_RUNS or (ask and total * one.seeds > _MOST_RUNS):
         raise InputError(_question(settings, space, total, one.seeds))
     drawn = [spaces.draw(space, n, method=method, seed=settings.seed) for method, n in draws.items()]
     return replace(one, space=drawn[0] if drawn else spaces.grid(space))
@@ -181,11 +183,12 @@ def _plan(given: dict[str, Any], *, ask: bool) -> "Plan":
 def _question(settings: "Settings", space: dict[str, Any], total: int, seeds: int) -> str:
     """How many runs it would be, and how long they would take at the speed of a few."""
     from adamkit.cli.display import duration
+    from adamkit.lab.sweeping import spaces
 
     options.use_backend("jax")
     seconds = _seconds_a_run(settings, space) * total * seeds
     runs = f"{total:,} settings" + (f" × {seeds} seeds" if seeds > 1 else "")
-    yes = "--yes to train them all, or " if total <= _MOST_SETTINGS else ""
+    yes = "--yes to train them all, or " if total * seeds <= spaces.MOST_RUNS else ""
     return (
         f"this space has {runs}, which take about {duration(seconds)} here. Give {yes}--random 500 or --sobol 512 to "
         "train some"

@@ -63,6 +63,7 @@ def trace(
         int | None,
         typer.Option(help="Show this step in full: each formula with the numbers in it.", rich_help_panel=OUTPUT),
     ] = None,
+    trust_code: options.TrustCode = False,
     csv: Annotated[Path | None, typer.Option(help="A file for the whole table.", rich_help_panel=OUTPUT)] = None,
     plot: Annotated[
         Path | None,
@@ -139,7 +140,7 @@ def _recorded(run: str, given: dict[str, Any], own: dict[str, Any]) -> "tuple[Ru
         if name in given:
             raise InputError(f"one of a run and --{name.replace('_', '-')} must be given, not both")
     folder = RunFolder.open(run)
-    settings = runs.again(folder)
+    settings = runs.again(folder, trust_code=given.get("trust_code", False))
     options.use_backend(settings.backend)
     from adamkit.lab.insight.weights import weight_of_run
 

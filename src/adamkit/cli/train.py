@@ -59,6 +59,7 @@ def train(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    trust_code: options.TrustCode = False,
     out: options.Out = None,
     report: options.Report = True,
     json: Annotated[
@@ -81,7 +82,7 @@ def train(
 
     if repeat is not None and best_of is not None:
         raise InputError("one of --from and --best-of must be given, not both")
-    without_influence = ("repeat", "best_of", "resume", "checkpoint_every", "out", "report", "json")
+    without_influence = ("repeat", "best_of", "resume", "checkpoint_every", "trust_code", "out", "report", "json")
     given = options.without_parts(options.given(context, *without_influence))
     earlier = None if repeat is None else RunFolder.open(repeat)
     begun = None if resume is None else RunFolder.open(resume)
@@ -90,9 +91,9 @@ def train(
             if repeat is not None or best_of is not None:
                 raise InputError("one of --resume, --from and --best-of must be given, not several")
             options.refuse_beside_resume({name: value for name, value in given.items() if name != "epochs"}, out)
-            settings = runs.extended(begun, given.get("epochs"))
+            settings = runs.extended(begun, given.get("epochs"), trust_code=trust_code)
         else:
-            settings = _settings(given, earlier, best_of)
+            settings = _settings(given, earlier, best_of, trust_code=trust_code)
     except InputError as error:
         raise InputError(options.as_typed(str(error), given)) from error
     options.use_backend(settings.backend)
@@ -100,7 +101,7 @@ def train(
     from adamkit.cli.display import Display
 
     display = Display(settings.epochs, as_json=json)
-    with begun or RunFolder.create(out) as folder:
+    with RunFolder.create(out) if resume is None else RunFolder.take_up(resume) as folder:
         prepared = runs.prepare(settings)
         if begun is not None:
             for difference in runs.changes(begun.read_record(), prepared.record):
@@ -123,13 +124,15 @@ def train(
         raise typer.Exit(130)
 
 
-def _settings(given: dict[str, Any], earlier: "RunFolder | None", sweep: Path | None) -> "Settings":
+def _settings(
+    given: dict[str, Any], earlier: "RunFolder | None", sweep: Path | None, *, trust_code: bool
+) -> "Settings":
     from adamkit.lab import runs
     from adamkit.lab.runs import sweeps
     from adamkit.lab.runs.folder import RunFolder
 
     if earlier is not None:
-        return runs.again(earlier, **given)
+        return runs.again(earlier, trust_code=trust_code, **given)
     if sweep is not None:
-        return sweeps.best_settings(RunFolder.open(sweep), **given)
+        return sweeps.best_settings(RunFolder.open(sweep), trust_code=trust_code, **given)
     return runs.Settings(**given)

@@ -13,6 +13,7 @@ def verify(
     from_epoch: Annotated[
         int, typer.Option(min=0, help="Begin after this epoch, from its checkpoint. Default: from the start.")
     ] = 0,
+    trust_code: options.TrustCode = False,
 ) -> None:
     """Train a run again and compare the state after each epoch with the hash that was kept of it. Nothing is written.
 
@@ -23,7 +24,7 @@ def verify(
     from adamkit.lab.runs.folder import RunFolder
 
     folder = RunFolder.open(run)
-    settings = runs.again(folder)
+    settings = runs.again(folder, trust_code=trust_code)
     options.use_backend(settings.backend)
 
     from adamkit.cli.display import Output

@@ -60,20 +60,21 @@ def call(reference: str, *available: Any) -> Any:
 def _importable(source: str) -> Iterator[None]:
     """The current directory, and that of a file, are searched first for modules, as `python -m` and `python` do."""
     before = list(sys.path)
-    sys.path[:0] = [str(Path(source).resolve().parent), str(Path.cwd())] if _is_file(source) else [str(Path.cwd())]
+    sys.path[:0] = [str(Path(source).resolve().parent), str(Path.cwd())] if is_file(source) else [str(Path.cwd())]
     try:
         yield
     finally:
         sys.path[:] = before
 
 
-def _is_file(source: str) -> bool:
+def is_file(source: str) -> bool:
+    """Whether what is before the colon names a file rather than a module."""
     return source.endswith(".py")
 
 
 def _module(source: str) -> ModuleType:
     try:
-        return _run_file(Path(source)) if _is_file(source) else importlib.import_module(source)
+        return _run_file(Path(source)) if is_file(source) else importlib.import_module(source)
     except (Exception, SystemExit) as error:
         if isinstance(error, InputError):
             raise

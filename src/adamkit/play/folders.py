@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adamkit.lab.errors import InputError
-from adamkit.lab.runs import Settings, sweeps
+from adamkit.lab.runs import Settings, check_code, sweeps
 from adamkit.lab.runs.folder import RunFolder
 from adamkit.play import subject as subjects
 from adamkit.play.archive import Run
@@ -16,21 +16,26 @@ from adamkit.play.choices import ADAM, Choice
 from adamkit.play.subject import Subject
 
 
-def of_run(path: str | Path, changes: Mapping[str, Any]) -> tuple[Subject, list[Run]]:
+def of_run(path: str | Path, changes: Mapping[str, Any], *, trust_code: bool = False) -> tuple[Subject, list[Run]]:
     """What a training run, a sweep or a comparison was of, and the runs of a sweep.
 
     Args:
         path: Its folder.
         changes: Settings that are to be other than the run's.
+        trust_code: Whether code that the run names is run, though it is new here or has changed since.
 
     Raises:
-        InputError: There is no run, or it is damaged.
+        InputError: There is no run, it is damaged, or it names such code.
     """
     folder = RunFolder.open(path)
     record = folder.read_record()
-    settings = replace(Settings.of(record), **changes)
     if "sweep" in record and isinstance(record.get("best"), dict):
-        settings = replace(settings, **record["best"].get("setting", {}))
+        settings = sweeps.best_settings(folder, trust_code=trust_code, **changes)
+    else:
+        settings = Settings.of(record)
+        if not trust_code:
+            check_code(settings, folder, changes)
+        settings = replace(settings, **changes)
     subject = subjects.of_settings(settings)
     if "sweep" not in record:
         return subject, []
@@ -42,7 +47,7 @@ def of_run(path: str | Path, changes: Mapping[str, Any]) -> tuple[Subject, list[
 
 def _runs(folder: RunFolder, settings: Settings, subject: Subject) -> list[Run]:
     """Those of the first seed, which start as the page's do, and that came to their end."""
-    plan = sweeps.again(folder)
+    plan = sweeps.plan_of(folder)
     if not (plan.same_start and plan.same_order):
         return []
     try:

@@ -11,7 +11,7 @@ import pytest
 from adamkit.lab import runs
 from adamkit.lab.errors import InputError
 from adamkit.lab.insight import reports
-from adamkit.lab.runs import Settings, sweeps
+from adamkit.lab.runs import Settings, comparisons, sweeps
 from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.runs.sweeps import Plan
 from adamkit.lab.sweeping import spaces
@@ -62,7 +62,9 @@ def last_of(history):
 )
 def test_a_wrong_number_is_named(wrong):
     ((name, value),) = wrong.items()
-    with pytest.raises(InputError, match=rf"^{name} must be a whole number >= \d\. Received: {name}={value!r}"):
+    with pytest.raises(
+        InputError, match=rf"^{name} must be a whole number >= \d and < 2³¹\. Received: {name}={value!r}"
+    ):
         Plan(Settings(), SPACE, **wrong)
 
 
@@ -79,6 +81,17 @@ def test_a_wrong_number_is_named(wrong):
 def test_a_wrong_space_is_named(space, message):
     with pytest.raises(InputError, match=message):
         Plan(Settings(), space)
+
+
+def test_a_sweep_of_more_runs_than_can_be_listed_or_numbered_is_refused():
+    with pytest.raises(InputError, match=r"at most 1,000,000 runs. Received: 8 settings with 100,000,000 seeds each"):
+        Plan(Settings(), SPACE, seeds=100_000_000)
+    with pytest.raises(
+        InputError, match=r"seed must be <= 2³² - seeds, 4294967294. Received: seed=4294967295, seeds=2"
+    ):
+        Plan(Settings(seed=2**32 - 1), SPACE, seeds=2)
+    with pytest.raises(InputError, match=r"seed must be <= 2³² - seeds"):
+        comparisons.Plan(Settings(seed=2**32 - 1, validation_split=0.2, test_split=0.2), seeds=2)
 
 
 def test_a_sweep_runs_on_jax():
@@ -175,6 +188,24 @@ def test_a_failure_is_written_down(mine, folder):
         sweeps.execute(Plan(mine, SPACE, objective="-auc"), folder)
     with pytest.raises(InputError, match="folder must be new, or hold a part of this very sweep"):
         sweeps.execute(Plan(mine, SPACE[1:]), folder)
+
+
+@pytest.mark.parametrize("of", ["sweep", "comparison"])
+def test_data_that_changed_in_one_row_are_not_mixed_with_those_of_before(tmp_path, folder, of):
+    file = tmp_path / "data.csv"
+    rows = np.random.default_rng(0).random((25_000, 2)).round(6)
+    table = pd.DataFrame(rows, columns=["a", "b"]).assign(y=rows[:, 0] > 0.5)
+    table.to_csv(file, index=False)
+    settings = Settings(data=str(file), target="y", model="logistic", validation_split=0.2, test_split=0.2)
+    execute = sweeps.execute if of == "sweep" else comparisons.execute
+    plan = Plan(settings, SPACE) if of == "sweep" else comparisons.Plan(settings)
+    folder.write_record(runs.prepare(settings).record)
+    before = folder.read_record()
+    table.loc[12_345, "y"] ^= True
+    table.to_csv(file, index=False)
+    with pytest.raises(InputError, match=r"data.csv must be those that .* was begun with, and have changed since"):
+        execute(plan, folder)
+    assert folder.read_record() == before
 
 
 # Folders of something else.

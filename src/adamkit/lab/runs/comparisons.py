@@ -11,8 +11,10 @@ from adamkit.lab import runs
 from adamkit.lab.comparing.compare import DEFAULT, compare
 from adamkit.lab.comparing.optimizers import checked
 from adamkit.lab.data.noise import some_rows, with_label_noise
-from adamkit.lab.errors import InputError
+from adamkit.lab.errors import InputError, shown
+from adamkit.lab.hyperparameters import BELOW
 from adamkit.lab.runs.folder import RunFolder
+from adamkit.lab.sweeping.spaces import check_seeds
 
 if TYPE_CHECKING:
     from adamkit.lab.comparing.result import Comparison
@@ -53,8 +55,17 @@ class Plan:
         for name, value in (("budget", self.budget), ("seeds", self.seeds), ("train_size", self.train_size)):
             if value is None and name == "train_size":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number >= 1. Received: {name}={value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < BELOW:
+                raise InputError(f"{name} must be a whole number >= 1 and < 2³¹. Received: {name}={shown(value)}")
+        check_seeds(self.settings.seed, self.seeds)
+        if not isinstance(self.objective, (str, type(None))):
+            raise InputError(f"objective must be a name. Received: objective={shown(self.objective)}")
+        if not isinstance(self.check, bool):
+            raise InputError(f"check must be true or false. Received: check={shown(self.check)}")
+        for name, value in (("goal", self.goal), ("label_noise", self.label_noise)):
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**1000
+            if not is_number and not (name == "goal" and value is None):
+                raise InputError(f"{name} must be a finite number. Received: {name}={shown(value)}")
         for name in ("validation_split", "test_split"):
             value = getattr(self.settings, name)
             if not 0 < value < 1:
@@ -63,14 +74,22 @@ class Plan:
             raise InputError(f"a comparison runs on the backend jax. Received: backend={self.settings.backend!r}")
 
 
-def again(folder: RunFolder) -> Plan:
-    """The plan of an earlier comparison; InputError where the folder has none, or a damaged one."""
+def again(folder: RunFolder, *, trust_code: bool = False) -> Plan:
+    """The plan of an earlier comparison, to go on with.
+
+    Raises:
+        InputError: The folder has none or a damaged one, or it names code that was not run here before as it is now,
+            unless `trust_code` is set.
+    """
     record = folder.read_record()
     plan = record.get("comparison")
     known = {field.name for field in dataclasses.fields(Plan)} - {"settings"}
     if not isinstance(plan, dict) or not {"optimizers"} <= plan.keys() <= known:
         raise InputError(f"{folder.path} must be the folder of a comparison, and its run.json has none")
-    return Plan(runs.Settings.of(record), **plan)
+    settings = runs.Settings.of(record)
+    if not trust_code:
+        runs.check_code(settings, folder)
+    return Plan(settings, **plan)
 
 
 def execute(
@@ -101,6 +120,7 @@ def execute(
     settings = plan.settings
     optimizers = checked(plan.optimizers)  # before any data are loaded
     prepared = runs.prepare(settings)
+    runs.check_same_data(folder, prepared.record)
     train, validation, test = _parts(plan, prepared)
     record = prepared.record | {
         "data": prepared.record["data"] | {"rows": len(train)},

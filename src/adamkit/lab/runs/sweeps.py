@@ -1,16 +1,18 @@
 """A sweep from names and numbers alone, so that it can be written down, taken up again and its best setting trained."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from adamkit.lab import runs
-from adamkit.lab.errors import InputError
-from adamkit.lab.hyperparameters import HYPERPARAMETERS, names
+from adamkit.lab.errors import InputError, shown
+from adamkit.lab.hyperparameters import BELOW, HYPERPARAMETERS, names
 from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.sweeping import spaces
+from adamkit.lab.sweeping.spaces import check_seeds
 
 if TYPE_CHECKING:
     from adamkit.lab.sweeping.sweeper import Progress, SweepResult
@@ -49,14 +51,34 @@ class Plan:
             value = getattr(self, name)
             if value is None and name != "seeds":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name} must be a whole number >= {least}. Received: {name}={value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value < BELOW:
+                raise InputError(f"{name} must be a whole number >= {least} and < 2³¹. Received: {name}={shown(value)}")
+        spaces.check_runs(len(self.space), self.seeds)
+        check_seeds(self.settings.seed, self.seeds)
+        if not isinstance(self.objective, (str, type(None))):
+            raise InputError(f"objective must be a name. Received: objective={shown(self.objective)}")
+        for name in ("same_start", "same_order"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false. Received: {name}={shown(getattr(self, name))}")
         if self.settings.backend != "jax":
             raise InputError(f"a sweep runs on the backend jax. Received: backend={self.settings.backend!r}")
 
 
-def again(folder: RunFolder) -> Plan:
-    """The plan of an earlier sweep; InputError where the folder has none, or a damaged one."""
+def again(folder: RunFolder, *, trust_code: bool = False) -> Plan:
+    """The plan of an earlier sweep, to go on with.
+
+    Raises:
+        InputError: The folder has none or a damaged one, or it names code that was not run here before as it is now,
+            unless `trust_code` is set.
+    """
+    plan = plan_of(folder)
+    if not trust_code:
+        runs.check_code(plan.settings, folder)
+    return plan
+
+
+def plan_of(folder: RunFolder) -> Plan:
+    """The plan of an earlier sweep, to read; InputError where the folder has none, or a damaged one."""
     record = folder.read_record()
     sweep = record.get("sweep")
     known = {field.name for field in dataclasses.fields(Plan)} - {"settings"}
@@ -65,15 +87,21 @@ def again(folder: RunFolder) -> Plan:
     return Plan(runs.Settings.of(record), **sweep)
 
 
-def best_settings(folder: RunFolder, **changes: Any) -> runs.Settings:
+def best_settings(folder: RunFolder, *, trust_code: bool = False, **changes: Any) -> runs.Settings:
     """The settings of a run with the best of an earlier sweep, and `changes`.
 
     Raises:
-        InputError: The folder is not of a sweep, or nothing of it is finished.
+        InputError: The folder is not of a sweep, nothing of it is finished, all of it diverges, or it names code as in
+            `again`.
     """
-    plan = again(folder)
-    best = folder.read_record().get("best")
+    plan = plan_of(folder)
+    if not trust_code:
+        runs.check_code(plan.settings, folder, changes)
+    record = folder.read_record()
+    best = record.get("best")
     setting = best.get("setting") if isinstance(best, dict) else None
+    if "best" in record and (best is None or (setting in plan.space and not _is_finite(best.get("objective")))):
+        raise InputError(f"{folder.path} has no best setting: every one diverges. Smaller learning rates may help")
     if setting not in plan.space:
         raise InputError(f"{folder.path} must be a sweep with a finished setting, and has none")
     return replace(plan.settings, **setting, **changes)
@@ -104,6 +132,7 @@ def execute(
         space = [setting | schedule for setting in space]
         settings = replace(settings, **_SCHEDULE)
     prepared = runs.prepare(settings)
+    runs.check_same_data(folder, prepared.record)
     sweep_record = asdict(plan)
     del sweep_record["settings"]
     record = prepared.record | {
@@ -143,6 +172,11 @@ def execute(
     ended: dict[str, Any] = {"status": "interrupted" if result.interrupted else "done"}
     if len(result.history):
         best = result.best().iloc[0]
-        ended["best"] = {"setting": plan.space[int(best.setting)], "objective": float(best["mean"])}
+        found = {"setting": plan.space[int(best.setting)], "objective": float(best["mean"])}
+        ended["best"] = found if _is_finite(best["mean"]) else None  # where all diverge
     folder.write_record(record | ended | {"seconds": round(result.seconds, 3)})
     return result
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -4,11 +4,12 @@ import contextlib
 import hashlib
 import importlib
 import math
+import os
 import platform
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, make_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +19,9 @@ import numpy as np
 
 from adamkit import moments, rule
 from adamkit.lab import data as data_sets
-from adamkit.lab import references
+from adamkit.lab import references, trust
 from adamkit.lab.disk import RECORD
-from adamkit.lab.errors import InputError, nearest, reason
+from adamkit.lab.errors import InputError, nearest, reason, shown
 from adamkit.lab.hyperparameters import HYPERPARAMETERS, names
 from adamkit.lab.runs.folder import DONE, RunFolder
 
@@ -88,8 +89,8 @@ class Settings(_Hyperparameters):
             value = getattr(self, name)
             if value is None and name in ("target", "loss"):
                 continue
-            if not isinstance(value, str) or not value:
-                raise InputError(f"{name} must be a name. Received: {name}={value!r}")
+            if not isinstance(value, str) or not value or not _is_name(value):
+                raise InputError(f"{name} must be a name. Received: {name}={shown(value)}")
         names = () if self.metrics is None else self.metrics
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             raise InputError(f"metrics must be a list of names. Received: metrics={names!r}")
@@ -106,7 +107,7 @@ class Settings(_Hyperparameters):
         for name, least in (("epochs", 1), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
-                raise InputError(f"{name} must be a whole number >= {least} and < 2³². Received: {name}={value!r}")
+                raise InputError(f"{name} must be a whole number >= {least} and < 2³². Received: {name}={shown(value)}")
         for name, accepted in (("split", data_sets.METHODS), ("backend", BACKENDS)):
             value = getattr(self, name)
             if value not in accepted:
@@ -167,6 +168,7 @@ def prepare(settings: Settings) -> Prepared:
 
     if keras.backend.backend() != settings.backend:
         raise InputError(f"Keras runs on {keras.backend.backend()} in this process, not on {settings.backend}")
+    trust.note((settings.data, settings.model))
     _make_deterministic(settings)  # also for a function of the user's that draws random data
     loaded = data_sets.load_parts(
         settings.data,
@@ -194,6 +196,7 @@ def prepare(settings: Settings) -> Prepared:
         "settings": asdict(replace(settings, data=_absolute(settings.data), model=_absolute(settings.model))),
         "data": {
             "fingerprint": loaded.fingerprint,
+            "code": _fingerprint_of_code(settings.data),
             "rows": len(train),
             "validation_rows": len(validation) if validation else 0,
             "test_rows": len(test) if test else 0,
@@ -215,13 +218,45 @@ def prepare(settings: Settings) -> Prepared:
     return Prepared(settings, train, validation, test, model, record)
 
 
-def again(folder: RunFolder, **changes: Any) -> Settings:
-    """The settings of an earlier run, with `changes`; InputError where its record is damaged or of a sweep."""
+def again(folder: RunFolder, *, trust_code: bool = False, **changes: Any) -> Settings:
+    """The settings of an earlier run, with `changes`, to train again.
+
+    Raises:
+        InputError: Its record is damaged or of a sweep, or names code that was not run here before as it is now, unless
+            `trust_code` is set.
+    """
     record = folder.read_record()
     for other in ("sweep", "comparison"):
         if other in record:
             raise InputError(f"{folder.path} must be the folder of a training run, and is that of a {other}")
-    return replace(Settings.of(record), **changes)
+    settings = Settings.of(record)
+    if not trust_code:
+        check_code(settings, folder, changes)
+    return replace(settings, **changes)
+
+
+def check_code(settings: Settings, folder: RunFolder, changes: Mapping[str, Any] | None = None) -> None:
+    """InputError where the settings in a folder name code that was not run here before: see `adamkit.lab.trust`.
+
+    Args:
+        settings: From the folder's record.
+        folder: Where that is.
+        changes: Settings of the user's own, which count in their place.
+    """
+    named = {"data": settings.data, "model": settings.model}
+    trust.check((name for part, name in named.items() if part not in (changes or {})), folder.path / RECORD)
+
+
+def check_same_data(folder: RunFolder, record: dict[str, Any]) -> None:
+    """InputError unless what was begun in `folder`, if anything, had the data of `record`, to the last bit."""
+    if RECORD not in folder.files():
+        return
+    before, now = _part(folder.read_record(), "data").get("fingerprint"), record["data"]["fingerprint"]
+    if before not in (None, now):
+        raise InputError(
+            f"the data {record['settings']['data']} must be those that {folder.path} was begun with, and have changed "
+            f"since: their SHA-256 was {str(before)[:12]}… and is {now[:12]}…. Put them back, or begin anew with --out"
+        )
 
 
 def _learning_rate(settings: Settings, rows: int) -> Any:
@@ -409,14 +444,14 @@ def execute(
     return result
 
 
-def extended(folder: RunFolder, epochs: int | None = None) -> Settings:
+def extended(folder: RunFolder, epochs: int | None = None, *, trust_code: bool = False) -> Settings:
     """The settings of an earlier run to go on with, for so many epochs in all; None: as many as it was begun with.
 
     Raises:
         InputError: Its record is damaged or of a sweep, or more epochs would have been another run from the start,
-            since its learning rate falls towards the last one.
+            since its learning rate falls towards the last one; or it names code as in `again`.
     """
-    settings = again(folder)
+    settings = again(folder, trust_code=trust_code)
     if epochs not in (None, settings.epochs) and settings.cosine_alpha != 1:
         raise InputError(
             f"epochs must be {settings.epochs} for the run in {folder.path}, whose learning rate falls until then. "
@@ -467,6 +502,14 @@ def _make_deterministic(settings: Settings) -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file can have that name."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _absolute(name: str) -> str:

@@ -68,6 +68,8 @@ def write(page: "Page", path: Path, formats: "Sequence[Format]" = ()) -> list[Pa
         from adamkit.lab.insight.charts.theme import save
 
         pictures = path.parent / CHARTS
+        if pictures.is_symlink():
+            raise InputError(f"{pictures} must be a folder, and is a symbolic link")
         pictures.mkdir(exist_ok=True)
         files += [file for name, chart in page.charts.items() for file in save(chart, pictures, name, formats)]
     return files
@@ -86,6 +88,8 @@ def attempt(make: "Callable[[], Page]", folder: Path, warn: Callable[[str], obje
     """
     try:
         return write(make(), folder / REPORT)[0]
-    except Exception as error:  # a full disk, a figure that no chart can take, a bug of ours: the run is saved
+    except BaseException as error:  # a full disk, a figure that no chart can take, a bug of ours: the run is saved
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of vl-convert, in Rust
+            raise
         warn(f"no report was written: {reason(error)}")
         return None

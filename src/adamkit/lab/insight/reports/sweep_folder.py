@@ -21,7 +21,7 @@ def page_of(folder: RunFolder, record: Mapping[str, Any]) -> Page:
     Raises:
         InputError: It is no sweep, is damaged, or nothing of it is finished.
     """
-    plan = sweeps.again(folder)
+    plan = sweeps.plan_of(folder)
     has_ended = (folder.path / HISTORY).exists() and record.get("status") in DONE
     history = folder.read_history() if has_ended else finished_so_far(folder.path, plan.space)
     if history is None or not len(history):
