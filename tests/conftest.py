@@ -16,7 +16,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# `--hypothesis-profile=many`: examples by the thousand, other ones each time; tests/lab/test_damage.py is for it.
+hypothesis.settings.register_profile(
+    "many", max_examples=2000, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
 
 # Keras reads its backend from the environment when it is first imported: JAX, unless the caller says otherwise.
 os.environ.setdefault("KERAS_BACKEND", "jax")

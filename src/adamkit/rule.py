@@ -154,9 +154,13 @@ def check_number(name: str, value: Any, *, below: float = math.inf) -> float:
     accepted = f"a finite number >= 0 and < {below:g}" if math.isfinite(below) else "a finite number >= 0"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be {accepted}. Received: {name}={value!r} of type {type(value).__name__}")
-    if not 0 <= float(value) < below:
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be {accepted}. Received: a whole number that is larger than any float") from None
+    if not 0 <= number < below:
         raise ValueError(f"{name} must be {accepted}. Received: {name}={value!r}")
-    return float(value)
+    return number
 
 
 def check_flag(name: str, value: Any) -> bool:

@@ -11,13 +11,14 @@ import hypothesis.extra.numpy as hnp
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
 from adamkit.lab import data
-from adamkit.lab.data import Dataset
+from adamkit.lab.data import Dataset, encoding, files
 from adamkit.lab.errors import InputError
 
 finite = st.floats(-1e6, 1e6, width=32)
@@ -464,3 +465,37 @@ def test_the_examples_in_docstrings(module):
     results = doctest.testmod(importlib.import_module(f"adamkit.lab.{module}"))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+@pytest.mark.parametrize("order", "<>=")
+@pytest.mark.parametrize("dtype", ["i4", "f4", "U1"])
+def test_labels_of_any_order_of_bytes(order, dtype):
+    labels = np.array([0, 1, 2] * 6).astype(np.dtype(dtype).newbyteorder(order))
+    np.savez("ordered.npz", x=np.arange(18.0).astype(">f8"), y=labels)
+    dataset = data.load("ordered.npz", kind="classes", shuffle=False)
+    np.testing.assert_array_equal(dataset.y, [0, 1, 2] * 6)
+    np.testing.assert_array_equal(dataset.x[:, 0], np.arange(18))
+
+
+def test_arrays_that_are_not_needed_are_not_unpacked_and_those_that_are_must_fit(monkeypatch):
+    np.savez_compressed("bomb.npz", x=np.eye(4), y=np.arange(4.0), other=np.zeros(10**6), odd=np.array([object()]))
+    monkeypatch.setattr(files.machine, "free_memory", lambda: 1000)
+    assert len(data.load("bomb.npz")) == 4
+    assert "bomb.npz must fit into memory, 1,000 bytes. Received: 8,0" in rejected("bomb.npz", target="other")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [b"{", b"[]", b"\xff", b'{"index_columns": ["zz"], "columns": [], "column_indexes": []}',
+     b'{"index_columns": [], "columns": 3, "column_indexes": []}'],
+)  # fmt: skip
+def test_a_table_with_wrong_metadata_of_pandas_is_named(metadata):
+    table = pyarrow.table({"a": [1.0, 2.0], "y": [0, 1]}).replace_schema_metadata({b"pandas": metadata})
+    pyarrow.parquet.write_table(table, "odd.parquet")
+    assert "odd.parquet is no readable Parquet file" in rejected("odd.parquet", target="y")
+
+
+def test_a_name_that_is_there_twice_is_found_at_once_among_many():
+    names = [*map(str, range(30_000)), "5"]
+    with pytest.raises(InputError, match="more than one column named '5'"):
+        encoding.check_columns(names, "wide.csv")

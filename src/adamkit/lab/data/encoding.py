@@ -1,5 +1,6 @@
 """From what users have, columns and arrays of anything, to what a network takes: finite float32 features and labels."""
 
+from collections import Counter
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -135,7 +136,7 @@ def _features_of_table(values: Any, source: str) -> Features:
 def check_columns(columns: Any, source: str) -> tuple[str, ...]:
     """The names of `columns`; InputError if one is there twice."""
     names = tuple(str(name) for name in columns)
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise InputError(f"{source} has more than one column named {listed(map(repr, twice))}: names must differ")
     return names
@@ -174,9 +175,11 @@ def _series(values: Any, source: str) -> Any:
 
 
 def plain(series: Any) -> Any:
-    """`series` with numbers in place of Python objects, where it can."""
+    """`series` with numbers in place of Python objects, where it can, in this machine's order of bytes."""
     import pandas as pd
 
+    if isinstance(series.dtype, np.dtype) and not series.dtype.isnative:  # pandas counts none of another byte order
+        return series.astype(series.dtype.newbyteorder("="))
     if series.dtype != object:
         return series
     return series.astype(float) if pd.api.types.infer_dtype(series) == "decimal" else series.infer_objects()

@@ -1,14 +1,17 @@
 """Features and targets from `.npz`, `.csv` and `.parquet` files, as they stand there."""
 
+import contextlib
+import errno
 import warnings
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adamkit.lab import machine
 from adamkit.lab.data.encoding import check_columns
 from adamkit.lab.errors import InputError, listed, nearest, reason
 
@@ -57,11 +60,10 @@ def read_features(path: Path, text: Collection[str] = ()) -> Any:
     """
     check_file(path, ENDINGS)
     if path.suffix.lower() == ".npz":
-        arrays = _npz_arrays(path)
-        if "x" not in arrays and len(arrays) != 1:
-            shapes = listed(f"{name} {array.shape}" for name, array in arrays.items()) or "none"
-            raise InputError(f"{path} must have an array x, or one array alone. It has: {shapes}")
-        return arrays["x"] if "x" in arrays else next(iter(arrays.values()))
+        shapes = _npz_shapes(path)
+        if "x" not in shapes and len(shapes) != 1:
+            raise InputError(f"{path} must have an array x, or one array alone. It has: {_described(shapes)}")
+        return _npz_arrays(path, "x" if "x" in shapes else next(iter(shapes)))[0]
     return _csv_table(path, text) if path.suffix.lower() == ".csv" else _parquet_table(path)
 
 
@@ -110,14 +112,17 @@ def _read_parquet(path: Path, target: str | None) -> Contents:
 
 def _parquet_table(path: Path) -> Any:
     import pandas as pd
-    import pyarrow
     import pyarrow.parquet
 
     try:
         with path.open("rb") as file:  # a file, since a path such as year=2020/a.parquet would gain a column
             check_columns(pyarrow.parquet.read_schema(file).names, str(path))
             return pd.read_parquet(file)
-    except pyarrow.ArrowException as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # pyarrow's own, and whatever pandas' metadata in it leads to
+        if isinstance(error, InputError) or _is_of_the_machine(error):
+            raise
         raise InputError(f"{path} is no readable Parquet file: {_message(error)}") from error
 
 
@@ -133,35 +138,84 @@ def _from_table(path: Path, table: Any, target: str | None) -> Contents:
 
 
 def _read_npz(path: Path, target: str | None) -> Contents:
-    arrays = _npz_arrays(path)
-    x, y = _which_arrays(path, arrays, target)
-    return Contents(arrays[x], arrays[y], f"array {y!r} of {path}")
+    names = _which_arrays(path, _npz_shapes(path), target)
+    x, y = _npz_arrays(path, *names)
+    return Contents(x, y, f"array {names[1]!r} of {path}")
 
 
-def _npz_arrays(path: Path) -> dict[str, NDArray]:
+Shapes = dict[str, tuple[int, ...]]  # of the arrays in a file, by name
+
+
+def _npz_shapes(path: Path) -> Shapes:
+    """What arrays the file has; nothing but their headers is unpacked."""
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is no .npz file, as numpy.savez writes it")
-    arrays: dict[str, NDArray] = {}
+    shapes: Shapes = {}
+    with _damage_named(path), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            if not member.endswith(".npy"):
+                continue
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                if version in _HEADERS:
+                    shapes[member.removesuffix(".npy")] = _HEADERS[version](file)[0]
+    return shapes
+
+
+_HEADERS: dict[tuple[int, int], Callable] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _npz_arrays(path: Path, *names: str) -> list[NDArray]:
+    """Some arrays of the file."""
+    check_unpacked(path, [f"{name}.npy" for name in names])
+    with _damage_named(path), np.load(path, allow_pickle=False) as file:
+        return [file[name] for name in names]
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """What reading a damaged file raises becomes an InputError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                arrays[name] = file[name]
-    except OSError:
+        yield
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # zipfile and zlib have errors of their own for damaged files
+        if _is_of_the_machine(error):
+            raise
         if "allow_pickle" in str(error):
             raise InputError(f"{path} holds Python objects, which are not read: save arrays of numbers") from error
         raise InputError(f"{path} is a damaged .npz file: {_message(error)}") from error
-    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
-def _which_arrays(path: Path, arrays: dict[str, NDArray], target: str | None) -> tuple[str, str]:
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether the disk failed or the file must not be read, rather than that what stands in it is wrong."""
+    # pyarrow's OSErrors for damage have no number, and a place that a damaged file names may lie before its beginning.
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
+def check_unpacked(path: Path, members: Collection[str] | None = None) -> None:
+    """InputError where what is packed in a zip file does not fit into memory, before it is unpacked.
+
+    Args:
+        path: The file.
+        members: Its members that are to be unpacked; None: all.
+    """
+    with _damage_named(path), zipfile.ZipFile(path) as archive:
+        size = sum(info.file_size for info in archive.infolist() if members is None or info.filename in members)
+    if size > (free := machine.free_memory()):
+        raise InputError(f"{path} must fit into memory, {free:,} bytes. Received: {size:,} bytes, unpacked")
+
+
+def _which_arrays(path: Path, arrays: Shapes, target: str | None) -> tuple[str, str]:
     """The names of the features' and of the target's array."""
-    shapes = listed(f"{name} {array.shape}" for name, array in arrays.items()) or "none"
+    shapes = _described(arrays)
     if target is None:
         if "x" in arrays and "y" in arrays:
             return "x", "y"
-        columns = [name for name, array in arrays.items() if array.shape[1:] in ((), (1,))]
+        columns = [name for name, shape in arrays.items() if shape[1:] in ((), (1,))]
         if len(arrays) != 2 or len(columns) != 1:
             raise InputError(f"{path}: which array is the target? Name one (--target): {shapes}")
         target = columns[0]
@@ -170,10 +224,14 @@ def _which_arrays(path: Path, arrays: dict[str, NDArray], target: str | None) ->
     others = [name for name in arrays if name != target]
     if "x" in others or len(others) == 1:
         return "x" if "x" in others else others[0], target
-    others = [name for name in others if len(arrays[name].shape) and arrays[name].shape[0] == arrays[target].shape[0]]
+    others = [name for name in others if arrays[name][:1] == arrays[target][:1] != ()]
     if len(others) != 1:
         raise InputError(f"{path}: besides the target {target!r} it must have one array of features. It has: {shapes}")
     return others[0], target
+
+
+def _described(arrays: Shapes) -> str:
+    return listed(f"{name} {shape}" for name, shape in arrays.items()) or "none"
 
 
 def _message(error: BaseException) -> str:

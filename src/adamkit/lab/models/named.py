@@ -116,13 +116,14 @@ def load(path: Path) -> Any:
     files.check_file(path, (".keras",))
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is no .keras file, as model.save writes it")
+    files.check_unpacked(path)
     try:
         with warnings.catch_warnings():
             # A model that was compiled and not trained is as good.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             return keras.models.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises all sorts
-        if "safe_mode" in str(error):
+        if "safe_mode" in str(error) and "lambda" in str(error).lower():
             raise InputError(
                 f"{path} holds Python code (a Lambda layer), which is not run: write a function that builds the model, "
                 "and name it by module:function or file.py:function"
