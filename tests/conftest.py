@@ -27,6 +27,8 @@ hypothesis.settings.register_profile(
 # Keras reads its backend from the environment when it is first imported: JAX, unless the caller says otherwise.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Kernels for GPUs run on the CPU: Triton reads this when it is first imported. TRITON_INTERPRET=0 is for a GPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # A job that a shell runs in the background ignores Ctrl-C, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -11,7 +11,8 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from adamkit.torch.arguments import checked, checked_parameters
 from adamkit.torch.checkpoints import checked_groups, loaded_state
 from adamkit.torch.internals import load_hooks, outside_of_graphs
-from adamkit.torch.steps import Verified, refuse_sparse, step_group
+from adamkit.torch.one_pass import Memory
+from adamkit.torch.steps import refuse_capture, refuse_sparse, step_group
 
 
 class Adam(Optimizer):
@@ -104,13 +105,13 @@ class Adam(Optimizer):
             "rounding_seed": rounding_seed,
             "lazy": lazy,
         }
-        self._verified: dict[int, Verified] = {}
+        self._memory = Memory()
         super().__init__(params, checked(defaults))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a state from `load_state_dict`, `copy.deepcopy` or `pickle`."""
         super().__setstate__(state)
-        self._verified = {}
+        self._memory = Memory()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with options of their own, as `torch.optim.Optimizer.add_param_group`.
@@ -146,7 +147,8 @@ class Adam(Optimizer):
             What `closure` returned, or None.
 
         Raises:
-            RuntimeError: A gradient is sparse and its group is not `lazy`. Nothing has been changed then.
+            RuntimeError: A gradient is sparse and its group is not `lazy`, or a CUDA graph is being captured and a
+                group is not `capturable`. Nothing has been changed then.
         """
         if is_dynamo_compiling():  # a graph cannot hold addresses, nor steps that are counted on the host
             return _step_outside_of_graphs(self, closure)
@@ -156,9 +158,10 @@ class Adam(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             refuse_sparse(group)
+            refuse_capture(group)
         first = 0
         for group in self.param_groups:
-            step_group(group, first, self.state, self._verified)
+            step_group(group, first, self.state, self._memory)
             first += len(group["params"])
         return loss
 

@@ -10,12 +10,16 @@ from adamkit import rule
 
 
 def coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coefficients:
-    """For step number `step` of a group: a float, or a float64 tensor with `xp=torch`."""
+    """For step number `step` of a group: a float, or a float64 tensor, of any shape, with `xp=torch`."""
     beta_1, beta_2 = group["betas"]
     lr = group["lr"]
+    if xp is not torch:
+        lr = float(lr)
+    elif isinstance(lr, torch.Tensor):
+        lr = lr.reshape(())
     return rule.coefficients(
         step,
-        lr if xp is torch else float(lr),
+        lr,
         _decay(float(beta_1)),
         _decay(float(beta_2)),
         group["eps"],

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from adamkit import moments, rounding
-from adamkit.kernels.form import PLAIN_TYPES, Form
+from adamkit import rounding
+from adamkit.kernels.form import Form
+from adamkit.kernels.layout import gradient_fits, lie_alike
 
 DTYPES = ("float32", "float64", *rounding.NARROW)  # of parameters
 
@@ -19,43 +20,14 @@ def applies(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
         form: How they are stored.
         tensors: One for each of the form's columns that is a tensor, in that order.
     """
-    if not has_kernel(form):
-        return False
-    parameter = tensors[0]
-    if type(parameter) not in PLAIN_TYPES or parameter.layout is not torch.strided:
-        return False
-    layout = torch.contiguous_format
-    if not parameter.is_contiguous():
-        # Blocks and random numbers go by the position in the tensor, not by that in memory.
-        layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-        if layout is None or form.moments == "int8" or form.is_random():
-            return False
-    size = parameter.numel()
-    columns = [(name, dtype) for name, dtype in form.columns().items() if dtype is not None]
-    for tensor, (name, dtype) in zip(tensors, columns, strict=True):
-        if (
-            type(tensor) not in PLAIN_TYPES
-            or tensor.dtype is not dtype
-            or not tensor.is_cpu
-            or tensor.layout is not torch.strided
-            or tensor.is_neg()
-        ):
-            return False
-        if name.endswith("_scale"):
-            if tensor.numel() != moments.blocks(size) or not tensor.is_contiguous():
-                return False
-        elif tensor.numel() != size or not tensor.is_contiguous(memory_format=layout):
-            return False
-    return True
+    return has_kernel(form) and all(tensor.is_cpu for tensor in tensors) and lie_alike(form, tensors)
 
 
 def has_kernel(form: Form) -> bool:
     """Whether there is a kernel for this form on this processor."""
     if form.parameter not in DTYPES or (form.parameter == "float64" and form.moments != "float32"):
         return False
-    if form.gradient is not None and (form.gradient != "float32" or form.parameter not in rounding.NARROW):
-        return False
-    return form.parameter != "float16" or _has_float16()
+    return gradient_fits(form) and (form.parameter != "float16" or _has_float16())
 
 
 @functools.cache

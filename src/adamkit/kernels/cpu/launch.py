@@ -16,6 +16,7 @@ from adamkit.kernels.cpu.fits import DTYPES, has_kernel
 from adamkit.kernels.cpu.machine_code import Kernel
 from adamkit.kernels.cpu.threads import run
 from adamkit.kernels.form import Form
+from adamkit.kernels.scalars import scalars
 
 _SMALLEST_PIECE = 16 * 1024  # elements: below it, waking a thread costs more than it saves
 _LARGEST_PIECE = 128 * 1024  # elements: small enough that a thread that is held up delays the others little
@@ -68,29 +69,14 @@ def step_at(
         number: t, the number of the step.
         maximize: Climb the gradient instead of descending it.
     """
-    first, second = coefficients.first_decay, coefficients.second_decay
-    first_forward, second_forward = first.beta >= 0.5, second.beta >= 0.5  # as in `rule.moving_average`
-    scalars = array(
-        "d" if form.parameter == "float64" else "f",
-        (
-            coefficients.step_size,
-            coefficients.epsilon,
-            coefficients.shrinkage,
-            coefficients.penalty,
-            -1.0 if maximize else 1.0,
-            first_forward,
-            first.complement if first_forward else first.beta,
-            second_forward,
-            second.complement if second_forward else second.beta,
-        ),
-    )
+    numbers = array("d" if form.parameter == "float64" else "f", scalars(coefficients, maximize))
     unit = moments.BLOCK if form.moments == "int8" else 1  # what no two threads may share
     starts = list(accumulate((-(-size // unit) * unit for size in sizes) if unit > 1 else sizes, initial=0))
     total = starts[-1]
     threads = max(1, min(threads, total // _SMALLEST_PIECE))
     piece = min(-(-total // threads), _LARGEST_PIECE) if threads > 1 else max(total, 1)
     piece = -(-piece // unit) * unit
-    job = array("q", (0, len(sizes), piece, scalars.buffer_info()[0], number))
+    job = array("q", (0, len(sizes), piece, numbers.buffer_info()[0], number))
     job.extend(chain(*columns, sizes, starts))
     run(_kernel(form), job.buffer_info()[0], threads)
 

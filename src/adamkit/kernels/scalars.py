@@ -1,0 +1,29 @@
+"""The numbers of a step as kernels take them."""
+
+from adamkit import rule
+
+
+def scalars(coefficients: rule.Coefficients, maximize: bool) -> tuple[float, ...]:
+    """The nine numbers that are the same for every element, as floats; flags are 0 or 1.
+
+    Args:
+        coefficients: Of the step, as Python floats.
+        maximize: Climb the gradient instead of descending it.
+
+    Returns:
+        Step size, ε, shrinkage, penalty and the gradient's sign; then for m and for v whether its mean goes from the
+        old value, as `rule.moving_average` does for β >= 0.5, and the weight of the difference.
+    """
+    first, second = coefficients.first_decay, coefficients.second_decay
+    first_forward, second_forward = first.beta >= 0.5, second.beta >= 0.5
+    return (
+        coefficients.step_size,
+        coefficients.epsilon,
+        coefficients.shrinkage,
+        coefficients.penalty,
+        -1.0 if maximize else 1.0,
+        float(first_forward),
+        first.complement if first_forward else first.beta,
+        float(second_forward),
+        second.complement if second_forward else second.beta,
+    )
