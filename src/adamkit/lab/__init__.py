@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adamkit.lab.sweeping.sweeper import SweepResult, sweep
     from adamkit.lab.sweeping.tune import TuneResult, tune
     from adamkit.lab.training.trainer import TrainResult, train
+    from adamkit.play.notebook import play
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -40,6 +41,7 @@ __all__ = [
     "data",
     "insight",
     "models",
+    "play",
     "predict",
     "runs",
     "spaces",
@@ -53,6 +55,8 @@ def __getattr__(name: str) -> Any:
     """Import Keras only when a model is trained."""
     if name in _MODULES:
         return import_module(f"adamkit.lab.{_MODULES[name]}")
+    if name == "play":  # a room above this one, whose page trains by the lab
+        return import_module("adamkit.play.notebook").play
     if name in _PLACES:
         return getattr(import_module(f"adamkit.lab.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'adamkit.lab' has no attribute {name!r}")

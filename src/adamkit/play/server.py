@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -11,12 +12,13 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from adamkit.lab.errors import InputError
-from adamkit.play import choices, files
+from adamkit.play import choices, code, files, inside, saving
 from adamkit.play.archive import Archive, Run
 from adamkit.play.choices import Choice
 from adamkit.play.safety import Guard
 from adamkit.play.subject import Subject
 from adamkit.play.training import Bench
+from adamkit.play.words import words
 from adamkit.play.workers import Status, SupersededError, Workers
 
 _AT_ONCE = 64  # runs a message
@@ -75,7 +77,7 @@ class Play:
             Route("/api/events", self._events),
             *(
                 Route(f"/api/{name}", _answering(getattr(self, f"_{name}")), methods=["POST"])
-                for name in ("train", "cancel", "wish")
+                for name in ("train", "cancel", "wish", "words", "code", "page", "sweep", "inside", "weight")
             ),
         ]
         return Guard(Starlette(routes=routes), port=port, hosts=hosts, token=token)
@@ -107,6 +109,38 @@ class Play:
         if tab in self._tabs:
             self.workers.wish(tab, choice, axes)
         return JSONResponse({})
+
+    async def _words(self, asked: dict[str, Any]) -> Response:
+        return JSONResponse(await asyncio.to_thread(self._said, self._choice(asked)))
+
+    def _said(self, choice: Choice) -> dict[str, Any]:
+        return words(self.archive.latest(), choice, self.subject.columns, self.subject.objective)
+
+    async def _code(self, asked: dict[str, Any]) -> Response:
+        choice = self._choice(asked)
+        steps = choice.epochs * math.ceil(choice.rows / choice.batch_size)
+        loss = (self.subject.record or {}).get("loss", "mse")
+        return JSONResponse(code.lines(choice, steps, loss))
+
+    async def _page(self, asked: dict[str, Any]) -> Response:
+        choice = self._choice(asked)
+
+        def made() -> str:
+            return saving.as_page(self.described, self.archive.latest(), self._said(choice))
+
+        return HTMLResponse(await asyncio.to_thread(made))
+
+    async def _sweep(self, asked: dict[str, Any]) -> Response:
+        runs, choice = self.archive.latest(), self._choice(asked)
+        folder = await asyncio.to_thread(saving.as_sweep, self.subject, runs, choice)
+        return JSONResponse({"folder": str(folder.path)})
+
+    async def _inside(self, asked: dict[str, Any]) -> Response:
+        return JSONResponse(await asyncio.to_thread(inside.variables, self.bench, self._choice(asked)))
+
+    async def _weight(self, asked: dict[str, Any]) -> Response:
+        of = (asked.get("variable"), asked.get("weight"), asked.get("steps"))
+        return JSONResponse(await asyncio.to_thread(inside.weight, self.bench, self._choice(asked), *of))
 
     def _choice(self, asked: dict[str, Any]) -> Choice:
         return choices.checked(asked.get("choice"), self.subject.defaults)
@@ -160,6 +194,8 @@ def _answering(answer: Callable[[dict[str, Any]], Awaitable[Response]]) -> Calla
             return await answer(asked)
         except InputError as error:
             return JSONResponse({"error": str(error)}, 400)
+        except OSError as error:  # a disk that is full, say
+            return JSONResponse({"error": str(error)}, 500)
         except SupersededError:
             return JSONResponse({"error": "superseded"}, 409)
 

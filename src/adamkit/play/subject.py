@@ -19,6 +19,7 @@ from adamkit.lab.errors import InputError, reason
 from adamkit.lab.hyperparameters import HYPERPARAMETERS, names
 from adamkit.lab.insight.reports import made
 from adamkit.lab.sweeping.remaking import remade
+from adamkit.lab.training.recording import Recording
 from adamkit.lab.training.tracing import reported
 from adamkit.lab.training.trainer import check_count, check_model, checked_data, loss_first
 from adamkit.play import choices
@@ -41,6 +42,7 @@ class Subject:
         defaults: The choice with the default of every hyperparameter, by optimizer; its epochs and rows are the most.
         start: The choice that the page begins with.
         settings: What it was made from; None: a model that was given.
+        record: What `run.json` says of that.
         columns: What each epoch shows: the loss, the metrics, and the same on the validation data.
     """
 
@@ -53,6 +55,7 @@ class Subject:
     defaults: Mapping[str, Choice]
     start: Choice
     settings: runs.Settings | None
+    record: Mapping[str, Any] | None
     columns: tuple[str, ...]
 
     @property
@@ -69,10 +72,17 @@ class Subject:
         """The data that a choice trains on."""
         return jax.tree.map(lambda values: values[: choice.rows], self.data)
 
-    def compiled(self, choice: Choice) -> keras.Model:
-        """A copy of the model, compiled with an optimizer of the choice's kind, and built."""
-        model = remade(self.model)
-        model.compile(**compile_arguments(self.model) | {"optimizer": self._optimizer(choice)})
+    def compiled(self, choice: Choice, recording: tuple[tuple[int, int], int] | None = None) -> keras.Model:
+        """A copy of the model, compiled with an optimizer of the choice's kind, and built.
+
+        Args:
+            choice: What is to be trained.
+            recording: The place of a weight whose first steps Adam is to keep, and how many.
+        """
+        model, optimizer = remade(self.model), self._optimizer(choice)
+        if recording is not None:
+            optimizer = Recording.from_config(optimizer.get_config() | {"place": recording[0], "steps": recording[1]})
+        model.compile(**compile_arguments(self.model) | {"optimizer": optimizer})
         build_for(model, jax.tree.map(lambda values: values[: choice.batch_size], self.data))
         return model
 
@@ -145,6 +155,7 @@ def of_settings(settings: runs.Settings) -> Subject:
         {name: getattr(settings, name) for name in choices.of_optimizer(ADAM)},
         settings.moment_dtype,
         settings,
+        prepared.record,
     )
 
 
@@ -175,10 +186,12 @@ def of_model(
     for name in ("bias_correction", "adaptivity"):
         start[name] = getattr(optimizer, name, True)
     stored = getattr(optimizer, "moment_dtype", "float32")
-    return _subject(model.name, model, (x, y, weights), validation, epochs, shuffle, seed, start, stored, None)
+    return _subject(model.name, model, (x, y, weights), validation, epochs, shuffle, seed, start, stored)
 
 
-def _subject(title, model, data, validation, epochs, shuffle, seed, start, moment_dtype, settings) -> Subject:
+def _subject(
+    title, model, data, validation, epochs, shuffle, seed, start, moment_dtype, settings=None, record=None
+) -> Subject:
     data = (*data, None)[:3]
     validation = None if validation is None else (*validation, None)[:3]
     rows = len(jax.tree.leaves(data)[0])
@@ -199,7 +212,7 @@ def _subject(title, model, data, validation, epochs, shuffle, seed, start, momen
         for name in choices.NAMES
     }
     begun = choices.checked({"optimizer": ADAM, "moment_dtype": moment_dtype, "values": start}, defaults)
-    return Subject(title, model, data, validation, shuffle, seed, defaults, begun, settings, tuple(columns))
+    return Subject(title, model, data, validation, shuffle, seed, defaults, begun, settings, record, tuple(columns))
 
 
 def _training(name: str, start: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Training what was chosen, as populations of the lab's: each kind of choice is one compiled program, made once."""
 
+import itertools
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,8 @@ import numpy as np
 
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
 from adamkit.lab.sweeping.chunks import well_together
-from adamkit.lab.training.population import Members, Program, in_float32, members_of
+from adamkit.lab.training.population import Members, Program, in_float32, members_of, write_back
+from adamkit.lab.training.recording import Row
 from adamkit.play.choices import Choice
 from adamkit.play.subject import Subject
 
@@ -28,7 +30,8 @@ class Bench:
     def __init__(self, subject: Subject):
         self.subject = subject
         parameters = sum(math.prod(variable.shape) * 4 for variable in subject.model.trainable_variables)
-        self.size = min(_MOST, well_together(parameters))
+        is_better_alone = Program.of(subject.model).is_better_alone(subject.start.batch_size)
+        self.size = 1 if is_better_alone else min(_MOST, well_together(parameters))
         self._kinds: dict[tuple, _Kind] = {}
         self._making = threading.Lock()
 
@@ -65,6 +68,22 @@ class Bench:
         for members, figures in kind.train([choice], keep=True):
             yield members, figures[0]
 
+    def recorded(self, choice: Choice, place: tuple[int, int], steps: int) -> Row:
+        """Train a choice with Adam as far as its first steps, and keep what they did to one weight.
+
+        Args:
+            choice: …
+            place: Of the weight: see `adamkit.lab.training.recording.Recording`.
+            steps: How many to keep.
+        """
+        kind = _Kind(self.subject, choice, recording=(place, steps))
+        kind.prepare(1)
+        epochs = math.ceil(steps / math.ceil(choice.rows / choice.batch_size))
+        *_, (members, _) = itertools.islice(kind.train([choice], keep=True), epochs)
+        write_back(members, 0, kind.model)
+        optimizer: Any = kind.model.optimizer
+        return optimizer.rows
+
     def model_of(self, choice: Choice) -> Any:
         """The compiled model of this kind: its variables are in the order of a state's arrays."""
         return self._kind(choice).model
@@ -79,8 +98,8 @@ class Bench:
 class _Kind:
     """One program: a model compiled with one structure of optimizer, some rows and a batch size."""
 
-    def __init__(self, subject: Subject, choice: Choice):
-        self.model = subject.compiled(choice)
+    def __init__(self, subject: Subject, choice: Choice, recording: tuple[tuple[int, int], int] | None = None):
+        self.model = subject.compiled(choice, recording)
         self.ready: set[int] = set()
         self._subject, self._batch_size = subject, choice.batch_size
         self._program = Program.of(self.model)

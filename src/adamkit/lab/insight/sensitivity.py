@@ -153,7 +153,9 @@ class Sensitivity:
         return words
 
 
-def sensitivity(summary: pd.DataFrame, hyperparameters: Sequence[str], objective: str = "loss") -> Sensitivity:
+def sensitivity(
+    summary: pd.DataFrame, hyperparameters: Sequence[str], objective: str = "loss", *, importance: bool = True
+) -> Sensitivity:
     """What the settings of a sweep say about each hyperparameter.
 
     Args:
@@ -164,6 +166,8 @@ def sensitivity(summary: pd.DataFrame, hyperparameters: Sequence[str], objective
         objective: What `mean` is of: a name of what is to be small, or, with a minus, of what is to be large
             (`"-val_accuracy"`; `mean` has the minus too). Within 5 % is of the best's size, so that an accuracy of
             0.931 is within 5 % of 0.98.
+        importance: Whether to say how much each hyperparameter explains, which takes most of the time: seconds where
+            hundreds of settings differ in many.
 
     Returns:
         The figures; `describe()` has them in words.
@@ -203,7 +207,7 @@ def sensitivity(summary: pd.DataFrame, hyperparameters: Sequence[str], objective
     threshold, near = _threshold(values)
     sampled = not _is_grid(columns)
     bins = max(FEWEST_BINS, round(len(values) ** (1 / max(len(columns), 1)))) if sampled else len(values)
-    shares, why_not = _shares(columns, values)
+    shares, why_not = _shares(columns, values) if importance else (None, None)
     parts: dict = {} if shares is None else shares.parts
     together = {name: share for name, share in parts.items() if isinstance(name, tuple)}
     effects = []

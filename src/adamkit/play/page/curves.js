@@ -111,7 +111,7 @@ class Chart {
     // The lines in front are always whole, but for what is far beyond everything.
     const front = lines.flatMap(({ values }) => [...values]).filter((value) => Number.isFinite(value) && value <= 20 * Math.abs(at(0.5)) + 1e-9);
     let low = Math.min(at(0.01), ...front);
-    let high = Math.max(at(0.9), ...front);
+    let high = Math.max(at(0.5), ...front);
     if (!(high > low)) [low, high] = [low - 0.5, high + 0.5];
     const isLog = low > 0 && high >= 10 * low;
     const margin = isLog ? 1 : 0.04 * (high - low);
@@ -133,7 +133,7 @@ class Chart {
       },
       axes: [
         { ...axis, label: "epoch", labelSize: 18, size: 32, labelFont: axis.font },
-        { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(6))))) },
+        { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(3))))) },
       ],
       series: [{}, ...lines.map(({ color, width, dash }) => ({ stroke: color, width, dash, points: { show: epochs === 1 }, spanGaps: false }))],
       hooks: { init: [() => (this.range_ = range)], drawAxes: [(plot) => this.drawBehind(plot)] },

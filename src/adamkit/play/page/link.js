@@ -30,17 +30,27 @@ export class Link {
     return (await fetch(path)).json();
   }
 
-  // The server's answer; an Error with its words where it refuses.
-  async post(path, body, signal) {
-    const answer = await fetch(path, {
+  send(path, body, signal) {
+    return fetch(path, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ tab: this.tab, ...body }),
       signal,
     });
+  }
+
+  // The server's answer; an Error with its words where it refuses.
+  async post(path, body, signal) {
+    const answer = await this.send(path, body, signal);
     const data = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
     if (!answer.ok) throw Object.assign(new Error(data.error), { status: answer.status });
     return data;
+  }
+
+  async text(path, body) {
+    const answer = await this.send(path, body);
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    return answer.text();
   }
 
   // The exact run of a choice, instead of what was asked for before; undefined where that took its place.

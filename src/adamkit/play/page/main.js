@@ -1,12 +1,16 @@
 // Puts the page together: with a server behind it, or with the runs that its file holds.
 import { App } from "play/app.js";
 import { Curves } from "play/curves.js";
+import { ByHand, Inside } from "play/inside.js";
 import { Link } from "play/link.js";
 import { isDark, startLook } from "play/look.js";
+import { PlaneMap } from "play/map.js";
 import { Pins } from "play/pins.js";
-import { Runs } from "play/runs.js";
+import { Runs, unpacked } from "play/runs.js";
 import { reset, Shown } from "play/shown.js";
 import { Sliders } from "play/sliders.js";
+import { Take } from "play/take.js";
+import { Tour } from "play/tour.js";
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const link = data.subject === undefined ? new Link() : null;
@@ -25,6 +29,12 @@ new Sliders(app);
 const curves = new Curves(app);
 new Shown(app);
 new Pins(app);
+app.wordsInFile = data.words;
+new PlaneMap(app);
+new Inside(app);
+new ByHand(app);
+new Take(app);
+new Tour(app);
 startLook(data.colors, () => {
   curves.restyle();
   app.changed();
@@ -54,7 +64,7 @@ addEventListener("hashchange", () => {
 });
 runs.listeners.push(() => app.changed());
 
-if (link === null) runs.add(data.runs);
+if (link === null) runs.add(data.packed.flatMap((group) => unpacked(group, subject.columns.length)));
 else connect();
 app.changed();
 window.adamkit = { app, isDark };

@@ -79,9 +79,30 @@ export class Runs {
   }
 }
 
+// The runs of a file, a group at a time: curves of float16, and the figures at their end of float32.
+export function unpacked({ names, values, curves, last, ...same }, width) {
+  const half = new Uint16Array(bytesOf(curves).buffer);
+  const ends = decoded(last);
+  const each = half.length / values.length;
+  return values.map((own, i) => {
+    const flat = Float32Array.from(half.subarray(i * each, (i + 1) * each), fromHalf);
+    flat.set(ends.subarray(i * width, (i + 1) * width), each - width);
+    return { choice: { ...same, values: Object.fromEntries(names.map((name, k) => [name, own[k]])) }, curve: flat, alone: true };
+  });
+}
+
+function fromHalf(bits) {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = (bits & 1023) / 1024;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
+}
+
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+
 export function decoded(base64) {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
+  return new Float32Array(bytesOf(base64).buffer);
 }
 
 // One column of a run: (epochs,) numbers.
@@ -89,4 +110,11 @@ export function column(run, place, width) {
   const found = new Float32Array(run.epochs);
   for (let epoch = 0; epoch < run.epochs; epoch++) found[epoch] = run.flat[epoch * width + place];
   return found;
+}
+
+// Shares of the way from the best (0) to the worst (1) finite loss, by rank: what differs little among the good is seen.
+export function ranks(runs) {
+  const losses = [...new Set(runs.map((run) => run.loss).filter(Number.isFinite))].sort((a, b) => a - b);
+  const places = new Map(losses.map((loss, i) => [loss, losses.length > 1 ? i / (losses.length - 1) : 0]));
+  return (run) => places.get(run.loss);
 }

@@ -2,6 +2,7 @@
 import { parsed, withOptimizer, withValues } from "play/choice.js";
 import { element, exact } from "play/format.js";
 import { shade } from "play/look.js";
+import { ranks } from "play/runs.js";
 
 const BINS = 40; // of a band
 const MOMENTUM = "momentum_part"; // the switch that takes β₁ out, and puts it back
@@ -123,10 +124,9 @@ export class Sliders {
     }
   }
 
-  // The best loss of the runs in each bin of each slider, and what the best and a middling one of all is.
+  // The best run in each bin of each slider, and how good it is among those, by rank.
   bands(among) {
-    const finite = among.map((run) => run.loss).filter(Number.isFinite).sort((a, b) => a - b);
-    const scale = { low: finite[0], high: finite[Math.floor(finite.length * 0.75)], bins: new Map() };
+    const found = new Map();
     for (const name of this.rows.keys()) {
       const bins = new Array(BINS).fill(null);
       const count = this.app.subject.sliders[name]?.stops.length;
@@ -135,12 +135,12 @@ export class Sliders {
         const bin = Math.min(BINS - 1, Math.floor((this.app.runs.place(name, run.choice.values[name]) / count) * BINS));
         if (bins[bin] === null || run.loss < bins[bin].loss) bins[bin] = run;
       }
-      scale.bins.set(name, bins);
+      found.set(name, bins);
     }
-    return scale;
+    return { bins: found, share: ranks([...found.values()].flat().filter((run) => run !== null)) };
   }
 
-  paint(band, name, { low, high, bins }) {
+  paint(band, name, { bins, share }) {
     const pen = band.getContext("2d");
     pen.clearRect(0, 0, band.width, band.height);
     let best = null;
@@ -148,7 +148,7 @@ export class Sliders {
       if (run === null) return;
       if (best === null || run.loss < best.loss) best = run;
       if (Number.isFinite(run.loss)) {
-        pen.fillStyle = shade(high > low ? Math.min(1, (run.loss - low) / (high - low)) : 0);
+        pen.fillStyle = shade(share(run));
         pen.fillRect(bin * 4, 0, 4, band.height);
       } else {
         pen.fillStyle = "#8c8c8c";
