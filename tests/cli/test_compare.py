@@ -124,7 +124,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(adamkit, monkeypatch):
     ("options", "message"),
     [
         (["--optimizers", "adam,mometum"], "optimizers must be of .*Did you mean 'momentum'?"),
-        (["--budget", "0"], "--budget must be a whole number >= 1. Received: --budget=0"),
+        (["--budget", "0"], "--budget must be a whole number >= 1 and < 2³¹. Received: --budget=0"),
         (["--test-split", "0"], "--test-split must be > 0 and < 1"),
         (["--train-size", "100000"], "--train-size must be from 1 to"),
         (["--label-noise", "2"], "--label-noise must be from 0 to 1"),

@@ -1,6 +1,8 @@
 """The server: it trains what `lab.train` trains, refuses strangers, and forgets a tab that is gone."""
 
 import base64
+import io
+import logging
 import threading
 
 import numpy as np
@@ -33,6 +35,15 @@ def test_runs_of_a_population_are_those_of_runs_alone(served, subject):
     for place, choice in enumerate(chosen):
         alone = np.stack([figures[0] for figures in bench.epochs([choice])])
         np.testing.assert_allclose(np.stack(together)[:, place], alone, rtol=1e-4)
+
+
+def test_handlers_that_others_log_with_stay_open(subject):
+    handler = logging.StreamHandler(io.StringIO())
+    handler.close = handler.stream.close  # as absl's does, which TensorFlow and Orbax bring
+    serving = Serving(Play(subject))
+    serving.start()
+    serving.close()
+    assert not handler.stream.closed
 
 
 def test_what_is_wrong_is_said(client):

@@ -41,7 +41,13 @@ class Serving:
         hosts = ("*",) if host in ("0.0.0.0", "::") else (host,)
         app = play.app(port=port, hosts=hosts, token=token, framed=framed)
         config = uvicorn.Config(
-            app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=2, ws="none"
+            app,
+            log_config=None,  # its own would end all other handlers of logging, and absl's closes the error stream then
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            ws="none",
         )
         self._server = _Server(config, play.close)
         self._thread: threading.Thread | None = None
