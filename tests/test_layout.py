@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = [
-    {"rule", "moments", "rounding", "arrays", "functional", "cache"},
+    {"rule", "moments", "rounding", "arrays", "functional", "cache", "guards"},
     {"kernels", "keras", "torch", "optax"},
     {"lab"},
     {"cli", "play"},

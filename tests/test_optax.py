@@ -216,3 +216,17 @@ def test_refuses_bad_arguments(arguments, error, words):
 def test_refuses_integer_parameters():
     with pytest.raises(TypeError, match="int32"):
         adam(0.1).init(jnp.arange(3))
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted():
+    optimizer = adam(0.1, on_nonfinite="skip", moment_dtype="bfloat16")
+    params = {"a": jnp.ones(3), "b": jnp.ones(2)}
+    update = jax.jit(optimizer.update)
+    good = {"a": jnp.ones(3), "b": jnp.ones(2)}
+    _, state = update(good, optimizer.init(params))
+    changes, after = update({"a": jnp.ones(3), "b": jnp.array([1.0, jnp.inf])}, state)
+    assert all((change == 0).all() for change in changes.values())
+    assert jax.tree.all(jax.tree.map(lambda now, then: (now == then).all(), after.state, state.state))
+    assert (int(after.skipped_steps), int(after.state.count)) == (1, 1)
+    with pytest.raises(ValueError, match="on_nonfinite must be 'propagate' or 'skip' in optax"):
+        adam(0.1, on_nonfinite="raise")

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from adamkit import arrays, moments, rule
+from adamkit.guards import check_nonfinite
 
-__all__ = ["Blocks", "adam"]
+__all__ = ["Blocks", "Guarded", "adam"]
 
 
 class Blocks(NamedTuple):
@@ -19,6 +20,13 @@ class Blocks(NamedTuple):
     scales: jax.Array  # (blocks,) uint8
 
 
+class Guarded(NamedTuple):
+    """The state of `adam(…, on_nonfinite="skip")`."""
+
+    state: optax.OptState
+    skipped_steps: jax.Array  # () int32
+
+
 def adam(
     learning_rate: optax.ScalarOrSchedule,
     b1: jax.typing.ArrayLike = 0.9,
@@ -26,6 +34,7 @@ def adam(
     eps: jax.typing.ArrayLike = 1e-8,
     *,
     moment_dtype: str = "float32",
+    on_nonfinite: str = "propagate",
 ) -> optax.GradientTransformation:
     """Adam: Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1, with the argument names of `optax.adam`.
 
@@ -41,10 +50,13 @@ def adam(
         eps: ε >= 0, added to the root of the bias-corrected second moment.
         moment_dtype: How the moments are stored: "float32" (8 bytes a parameter; float64 for float64 parameters),
             "bfloat16" (4 bytes) or "int8" (2 bytes; not for float64; arrays of less than 4096 elements stay float32).
+        on_nonfinite: What a step does where a gradient has a NaN or an infinity: "propagate" what the formula gives,
+            or "skip": the updates are 0 and the state stays as it is. "raise" is not for JAX, whose programs cannot.
 
     Returns:
         A transformation whose state is an `optax.ScaleByAdamState`: `count`, `mu` (the first moment) and `nu` (the
         second), trees like the parameters'. With "int8" their leaves are `Blocks`, apart from those of small arrays.
+        With "skip" it is a `Guarded`, which has that state and counts `skipped_steps`.
 
     Raises:
         TypeError: An argument has the wrong type, or a parameter is not real floating point.
@@ -69,6 +81,8 @@ def adam(
     first_decay, second_decay = _decay("b1", b1), _decay("b2", b2)
     eps = _number("eps", eps)
     moments.check_format("moment_dtype", moment_dtype)
+    if check_nonfinite("on_nonfinite", on_nonfinite) == "raise":
+        raise ValueError("on_nonfinite must be 'propagate' or 'skip' in optax. Received: on_nonfinite='raise'")
 
     def init(params: optax.Params) -> optax.ScaleByAdamState:
         def zeros() -> Any:  # an array for each moment, so that a compiled step can be given both to write into
@@ -94,6 +108,23 @@ def adam(
         steps = [_step(*leaves, count, k) for leaves in zip(gradients, first, second, strict=True)]
         changes, mu, nu = (structure.unflatten([step[i] for step in steps]) for i in range(3))
         return changes, optax.ScaleByAdamState(count, mu=mu, nu=nu)
+
+    plain = optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+    return plain if on_nonfinite == "propagate" else _skipping(plain)
+
+
+def _skipping(plain: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`plain`, but for a step in which a gradient is not finite, which changes nothing and is counted."""
+
+    def init(params: optax.Params) -> Guarded:
+        return Guarded(plain.init(params), jnp.zeros((), jnp.int32))
+
+    def update(updates: optax.Updates, state: Guarded, params: optax.Params | None = None) -> Any:
+        finite = jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda g: jnp.isfinite(g).all(), updates), True)
+        changes, new = plain.update(updates, state.state, params)
+        changes = jax.tree.map(lambda x: jnp.where(finite, x, jnp.zeros_like(x)), changes)
+        kept = jax.tree.map(lambda now, before: jnp.where(finite, now, before), new, state.state)
+        return changes, Guarded(kept, state.skipped_steps + jnp.where(finite, 0, 1))
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 

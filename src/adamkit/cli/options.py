@@ -77,6 +77,13 @@ Without = Annotated[
 MomentDtype = Annotated[
     str, typer.Option(help="How both moments are stored: float32, bfloat16 or int8.", rich_help_panel=ADAM)
 ]
+OnNonfinite = Annotated[
+    str,
+    typer.Option(
+        help="Where a gradient is not finite: propagate (NaN from then on), skip the step, or raise an error.",
+        rich_help_panel=ADAM,
+    ),
+]
 Epochs = Annotated[int, typer.Option(help="How often to go through the data.", rich_help_panel=TRAINING)]
 Shuffle = Annotated[
     bool, typer.Option("--shuffle/--no-shuffle", help="A new order each epoch.", rich_help_panel=TRAINING)

@@ -28,6 +28,7 @@ def train(
     without: options.Without = None,
     epsilon_hat: options.EpsilonHat = False,
     moment_dtype: options.MomentDtype = "float32",
+    on_nonfinite: options.OnNonfinite = "propagate",
     epochs: options.Epochs = 50,
     shuffle: options.Shuffle = True,
     seed: options.Seed = 0,

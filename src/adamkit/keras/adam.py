@@ -12,11 +12,12 @@ import numpy as np
 from keras import ops
 
 from adamkit import arrays, moments, rounding, rule
+from adamkit.guards import check_nonfinite, not_finite
 from adamkit.keras.internals import averages_of, copy_exclusions, learning_rate_of, own_value, trained_by
 from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
 
 _SWITCHES = ("bias_correction", "adaptivity")  # parts of the rule that can be left out
-_OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", *_SWITCHES)
+_OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", "on_nonfinite", *_SWITCHES)
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
 
@@ -66,6 +67,11 @@ class Adam(keras.optimizers.Adam):
             Defaults to `"compensated"`.
         rounding_seed: A whole number, 0 <= seed < 2³², from which the random bits of `"compensated8"` and
             `"stochastic"` are made: the same seed, the same bits. Defaults to 0.
+        on_nonfinite: What a step does where a gradient has a NaN or an infinity. `"propagate"`: what the formula gives,
+            NaN. `"skip"`: nothing; variables, moments and step count stay exactly as they are, and `skipped_steps`
+            counts it. `"raise"`: a FloatingPointError that names the variable and the step, before which all is left;
+            in a compiled program no further step is taken, and the error comes after it: from `lab.train` after the
+            epoch, from `fit` at its end, else from `raise_nonfinite`. Defaults to `"propagate"`.
         bias_correction: False leaves bias correction out, to see what it is for: m and v themselves are used, which
             begin at 0. Defaults to True.
         adaptivity: False leaves out the division by √v̂ + ε: the step is η·m̂, gradient descent with momentum, and
@@ -109,6 +115,7 @@ class Adam(keras.optimizers.Adam):
         rounding_seed: int = 0,
         bias_correction: bool = True,
         adaptivity: bool = True,
+        on_nonfinite: str = "propagate",
         **kwargs: Any,
     ):
         checked: Any = learning_rate
@@ -137,6 +144,8 @@ class Adam(keras.optimizers.Adam):
         self.moment_dtype = moments.check_format("moment_dtype", moment_dtype)
         self.parameter_rounding = rounding.check_rounding("parameter_rounding", parameter_rounding)
         self.rounding_seed = rounding.check_seed("rounding_seed", rounding_seed)
+        self.on_nonfinite = check_nonfinite("on_nonfinite", on_nonfinite)
+        self._guard: Any = None  # with "skip" the number of skipped steps, with "raise" a step and a variable
         self.bias_correction = rule.check_flag("bias_correction", bias_correction)
         self.adaptivity = rule.check_flag("adaptivity", adaptivity)
 
@@ -153,6 +162,8 @@ class Adam(keras.optimizers.Adam):
         super().build(var_list)
         self._scales = self._add_scales(var_list)
         self._remainders = [self._add_remainder(variable) for variable in var_list]
+        if self.on_nonfinite != "propagate":
+            self._guard = super().add_variable((2,), dtype="int32", name="nonfinite")
 
     def _add_scales(self, variables: Any) -> list[list]:
         """For each variable and each of its moments the variable that holds its scales, or None."""
@@ -197,7 +208,76 @@ class Adam(keras.optimizers.Adam):
             trainable_variables: List of the variables, in the same order. May be left out once the optimizer is built.
         """
         # Widened first, so that unscaling, clipping and accumulation do not overflow or round either.
-        return super().apply([_widened(gradient) for gradient in grads], trainable_variables)
+        grads = [_widened(gradient) for gradient in grads]
+        if self.on_nonfinite == "propagate":
+            return super().apply(grads, trainable_variables)
+        return self._apply_guarded(grads, trainable_variables)
+
+    @property
+    def skipped_steps(self) -> int:
+        """How many steps were skipped, with `on_nonfinite="skip"`, since a gradient was not finite."""
+        return 0 if self._guard is None or self.on_nonfinite != "skip" else int(self._guard_now()[0])
+
+    @property
+    def has_stopped(self) -> bool:
+        """With `on_nonfinite="raise"`: whether a compiled program met one, which `raise_nonfinite` tells."""
+        return self._guard is not None and self.on_nonfinite == "raise" and bool(self._guard_now()[0])
+
+    def raise_nonfinite(self) -> None:
+        """With `on_nonfinite="raise"`: the FloatingPointError of a step in a compiled program, if there was one."""
+        if self.has_stopped:
+            step, place = (int(number) for number in self._guard_now())
+            self._guard.assign(np.zeros(2, "int32"))  # told once
+            raise not_finite(trained_by(self)[place].path, step)
+
+    def finalize_variable_values(self, var_list):
+        """As in Keras, at the end of `fit`; with `on_nonfinite="raise"` also the error of a step in it."""
+        super().finalize_variable_values(var_list)
+        self.raise_nonfinite()
+
+    def _guard_now(self) -> np.ndarray:
+        return np.asarray(ops.convert_to_numpy(self._guard.value))
+
+    def _apply_guarded(self, grads: list, trainable_variables: Any) -> Any:
+        """`apply`, where all gradients are finite; else nothing but a note of it."""
+        if not self.built:
+            with keras.name_scope(self.name, caller=self):
+                self.build(trainable_variables)
+        finite = [None if g is None else ops.all(ops.isfinite(_dense(g))) for g in grads]
+        all_finite = functools.reduce(ops.logical_and, [one for one in finite if one is not None], True)
+        place = functools.reduce(  # of the first that is not
+            lambda later, one: later if one[1] is None else ops.where(one[1], later, one[0]),
+            reversed(list(enumerate(finite))),
+            len(finite),
+        )
+        skips = self.on_nonfinite == "skip"
+        if _is_known(all_finite):
+            if bool(all_finite):
+                return super().apply(grads, trainable_variables)
+            if skips:
+                self._guard.assign(self._guard + np.array([1, 0], "int32"))
+                return None
+            variables = trained_by(self) if trainable_variables is None else list(trainable_variables)
+            raise not_finite(variables[int(np.asarray(ops.convert_to_numpy(place)))].path, int(self.iterations) + 1)
+        note = self._guard.value
+        if skips:
+            noted = ops.add(note, ops.stack([ops.cast(ops.logical_not(all_finite), "int32"), 0]))
+        else:
+            new = ops.stack([ops.cast(self._step(), "int32"), ops.cast(place, "int32")])
+            goes_on = ops.logical_and(all_finite, ops.equal(note[0], 0))
+            noted = ops.where(ops.logical_or(goes_on, ops.not_equal(note[0], 0)), note, new)
+            all_finite = goes_on
+        state = [*trained_by(self), *self.variables]
+        # On TensorFlow the value of a variable is the variable, which a step changes.
+        value_of = ops.copy if keras.backend.backend() == "tensorflow" else ops.convert_to_tensor
+        before = [value_of(variable) for variable in state]
+        super().apply(grads, trainable_variables)
+        for variable, value in zip(state, before, strict=True):
+            now = value_of(variable)
+            if now is not value:
+                variable.assign(ops.where(all_finite, now, value))
+        self._guard.assign(noted)
+        return None
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable."""
@@ -491,6 +571,22 @@ def _widened(gradient: Any) -> Any:
     if gradient is None or _keras_dtype(gradient) not in rounding.NARROW:
         return gradient
     return ops.cast(_dense(gradient), "float32")
+
+
+def _is_known(value: Any) -> bool:
+    """Whether a number can be looked at now, in no program that is being traced."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from jax.core import Tracer
+
+        return not isinstance(value, Tracer)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.executing_eagerly()
+    import torch
+
+    return not torch.compiler.is_compiling()
 
 
 def _dense(gradient: Any) -> Any:

@@ -34,6 +34,14 @@ def step_count_of(optimizer: Any) -> keras.Variable:
     return without_scaler(optimizer)._iterations
 
 
+def guard_of(optimizer: Any) -> int | None:
+    """The place among the optimizer's variables of what `on_nonfinite="raise"` notes; None where it notes nothing."""
+    inner = without_scaler(optimizer)
+    if getattr(inner, "on_nonfinite", None) != "raise":
+        return None
+    return [id(variable) for variable in optimizer.variables].index(id(inner._guard))
+
+
 def averages_of(optimizer: Any) -> list[Any]:
     """With `use_ema`, the variables that hold the moving average of each trainable variable."""
     return without_scaler(optimizer)._model_variables_moving_average

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from adamkit.guards import check_nonfinite, not_finite
 from adamkit.torch.arguments import checked, checked_parameters
 from adamkit.torch.checkpoints import checked_groups, loaded_state
+from adamkit.torch.guards import first_nonfinite
 from adamkit.torch.internals import load_hooks, outside_of_graphs
 from adamkit.torch.one_pass import Memory
 from adamkit.torch.steps import refuse_capture, refuse_sparse, step_group
@@ -48,6 +50,10 @@ class Adam(Optimizer):
             `differentiable` always "nearest".
         rounding_seed: A whole number, 0 <= seed < 2³², from which the random bits of "compensated8" and "stochastic"
             are made: the same seed, the same bits.
+        on_nonfinite: What a step does where a gradient has a NaN or an infinity. "propagate": what the formula gives,
+            NaN. "skip": nothing; parameters, moments and step counts stay as they are, and `skipped_steps` counts it.
+            "raise": nothing but a FloatingPointError that names the parameter and the step. It reads each gradient
+            before the step. Not with `capturable`.
         lazy: What a sparse gradient means. True: only the entries that it has are stepped, and their moments with them,
             as in `torch.optim.SparseAdam`. False: it is an error, as in `torch.optim.Adam`.
 
@@ -68,6 +74,9 @@ class Adam(Optimizer):
         True
     """
 
+    on_nonfinite = "propagate"  # of optimizers that were pickled before there was a choice
+    skipped_steps = 0
+
     def __init__(
         self,
         params: ParamsT,
@@ -87,7 +96,11 @@ class Adam(Optimizer):
         parameter_rounding: str = "compensated",
         rounding_seed: int = 0,
         lazy: bool = False,
+        on_nonfinite: str = "propagate",
     ) -> None:
+        self.on_nonfinite = check_nonfinite("on_nonfinite", on_nonfinite)
+        if capturable and on_nonfinite != "propagate":
+            raise ValueError(f"on_nonfinite must be 'propagate' with capturable=True. Received: {on_nonfinite!r}")
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -107,6 +120,11 @@ class Adam(Optimizer):
         }
         self._memory = Memory()
         super().__init__(params, checked(defaults))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What `copy.deepcopy` and `pickle` take."""
+        own = {name: getattr(self, name) for name in ("on_nonfinite", "skipped_steps")}
+        return super().__getstate__() | own  # pyright: ignore[reportAttributeAccessIssue]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a state from `load_state_dict`, `copy.deepcopy` or `pickle`."""
@@ -159,11 +177,25 @@ class Adam(Optimizer):
         for group in self.param_groups:
             refuse_sparse(group)
             refuse_capture(group)
+        if self.on_nonfinite != "propagate" and not self._all_finite():
+            return loss
         first = 0
         for group in self.param_groups:
             step_group(group, first, self.state, self._memory)
             first += len(group["params"])
         return loss
+
+    def _all_finite(self) -> bool:
+        """Whether the gradients are; else the step is counted as skipped, or an error."""
+        found = first_nonfinite(self.param_groups)
+        if found is None:
+            return True
+        name, parameter = found
+        if self.on_nonfinite == "raise":
+            state = self.state.get(parameter, {})
+            raise not_finite(f"{name}, of shape {tuple(parameter.shape)},", int(state.get("step", 0)) + 1)
+        self.skipped_steps += 1
+        return False
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint of this optimizer, of `torch.optim.Adam` or of `torch.optim.AdamW`.

@@ -1,5 +1,6 @@
 """A step: the job that it is, the kernel of its form, and the threads that share it."""
 
+import ctypes
 import functools
 from array import array
 from collections.abc import Sequence
@@ -73,12 +74,40 @@ def step_at(
     unit = moments.BLOCK if form.moments == "int8" else 1  # what no two threads may share
     starts = list(accumulate((-(-size // unit) * unit for size in sizes) if unit > 1 else sizes, initial=0))
     total = starts[-1]
-    threads = max(1, min(threads, total // _SMALLEST_PIECE))
-    piece = min(-(-total // threads), _LARGEST_PIECE) if threads > 1 else max(total, 1)
+    threads, piece = _shares(total, threads)
     piece = -(-piece // unit) * unit
     job = array("q", (0, len(sizes), piece, numbers.buffer_info()[0], number))
     job.extend(chain(*columns, sizes, starts))
     run(_kernel(form), job.buffer_info()[0], threads)
+
+
+def nonfinite(dtype: str, tensors: Sequence[torch.Tensor], threads: int) -> bytes:
+    """Of contiguous tensors of one dtype on the CPU, a byte each: 1 where one has a NaN or an infinity, else 0."""
+    found = bytearray(len(tensors))
+    flags = (ctypes.c_uint8 * len(tensors)).from_buffer(found)
+    sizes = [tensor.numel() for tensor in tensors]
+    starts = list(accumulate(sizes, initial=0))
+    threads, piece = _shares(starts[-1], threads)
+    job = array("q", (0, len(sizes), piece, ctypes.addressof(flags), 0))
+    job.extend(chain((tensor.data_ptr() for tensor in tensors), sizes, starts))
+    run(_finite_kernel(dtype), job.buffer_info()[0], threads)
+    return bytes(found)
+
+
+def _shares(total: int, threads: int) -> tuple[int, int]:
+    """How many threads share so many elements, and how many of these one takes at once."""
+    threads = max(1, min(threads, total // _SMALLEST_PIECE))
+    return threads, min(-(-total // threads), _LARGEST_PIECE) if threads > 1 else max(total, 1)
+
+
+@functools.cache
+def _finite_kernel(dtype: str) -> Kernel:
+    def build() -> Any:
+        from adamkit.kernels.cpu import finite
+
+        return finite.build(dtype)
+
+    return machine_code.kernel(f"finite-{dtype}", sources(), build)
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adamkit import moments, rule
+from adamkit.guards import check_nonfinite
 from adamkit.lab import data as data_sets
 from adamkit.lab import references, trust
 from adamkit.lab.disk import RECORD
@@ -58,6 +59,7 @@ class Settings(_Hyperparameters):
         metrics: Keras's names of metrics; None: what fits the target.
         epsilon_hat: As in `adamkit.keras.Adam`.
         moment_dtype: As in `adamkit.keras.Adam`.
+        on_nonfinite: As in `adamkit.keras.Adam`.
         epochs: How often to go through the data, >= 1.
         validation_split: The share of the rows to validate on, 0 <= share < 1.
         test_split: The share of the rows to measure once at the end, 0 <= share < 1.
@@ -75,6 +77,7 @@ class Settings(_Hyperparameters):
     metrics: Sequence[str] | None = None
     epsilon_hat: bool = False
     moment_dtype: str = "float32"
+    on_nonfinite: str = "propagate"
     epochs: int = 50
     validation_split: float = 0.0
     test_split: float = 0.0
@@ -102,6 +105,7 @@ class Settings(_Hyperparameters):
             for name in ("epsilon_hat", "encode", "shuffle"):
                 rule.check_flag(name, getattr(self, name))
             moments.check_format("moment_dtype", self.moment_dtype)
+            check_nonfinite("on_nonfinite", self.on_nonfinite)
         except (TypeError, ValueError) as error:
             raise InputError(str(error)) from error
         for name, least in (("epochs", 1), ("seed", 0)):
@@ -190,6 +194,7 @@ def prepare(settings: Settings) -> Prepared:
         **own,
         epsilon_hat=settings.epsilon_hat,
         moment_dtype=settings.moment_dtype,
+        on_nonfinite=settings.on_nonfinite,
     )
     model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     record = {
@@ -481,6 +486,8 @@ def _explained(error: BaseException, settings: Settings) -> Exception | None:
     text = str(error).lower()
     if "resource_exhausted" in text or "out of memory" in text or "not enough memory" in text:
         return MemoryError(reason(error))
+    if isinstance(error, FloatingPointError):  # asked for, by on_nonfinite="raise"
+        return InputError(f"{error}. A smaller learning rate may help, or --on-nonfinite skip")
     if not isinstance(error, Exception) or isinstance(error, (OSError, MemoryError, InputError)):
         return None
     if settings.model in models.NAMES:

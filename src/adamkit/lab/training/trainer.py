@@ -163,6 +163,7 @@ def train(
         ValueError: It is not compiled, an argument is out of range, or the arrays differ in their number of rows; or
             the folder has checkpoints of another run: other data, another model, optimizer, seed or batch size.
         OSError: The last checkpoint could not be written.
+        FloatingPointError: A gradient is not finite, and the optimizer has `on_nonfinite="raise"`.
 
     Example:
         >>> import keras, numpy as np
@@ -259,7 +260,7 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
     """One compiled program an epoch: the population of one member. Returns how many epochs were done before."""
     import jax
 
-    from adamkit.keras.internals import build_for
+    from adamkit.keras.internals import build_for, guard_of
     from adamkit.lab.training.population import Program, members_of, write_back
 
     build_for(model, jax.tree.map(lambda rows: rows[:batch_size], data))
@@ -272,6 +273,7 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
     data, validation = jax.device_put((data, validation))
     program.prepare(members, data, order, batch_size, validation)
     pending = None
+    guard = guard_of(model.optimizer)
 
     def record(logs, state):
         of_training, of_validation = jax.tree.map(lambda value: value[0], jax.device_get(logs))
@@ -292,6 +294,8 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
                 record(*pending)
                 pending = None
             pending = (logs, validation_logs), run.snapshot(functools.partial(state_of, members))
+            if guard is not None and np.asarray(members.optimizer[guard])[0, 0]:
+                break  # and `finalize_variable_values` tells why
         if pending is not None:
             record(*pending)
     finally:
@@ -313,7 +317,7 @@ def orders_of_epochs(rows: int, shuffle: bool, seed: int, done: int = 0) -> Iter
 
 def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> int:
     """`model.fit`, on the backends whose step is no pure function. Returns how many epochs were done before."""
-    from adamkit.keras.internals import build_for
+    from adamkit.keras.internals import build_for, without_scaler
 
     keras.utils.set_random_seed(seed)
     build_for(model, keras.tree.map_structure(lambda rows: None if rows is None else rows[:batch_size], data))
@@ -331,7 +335,7 @@ def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle
             validation_logs = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
             state = run.snapshot(lambda: [_on_host(variable) for variable in checkpoints.variables_of(model)])
             run.record({k: v for k, v in logs.items() if not k.startswith("val_")}, validation_logs, state)
-            model.stop_training = run.ends
+            model.stop_training = run.ends or getattr(without_scaler(model.optimizer), "has_stopped", False)
 
     if done == run.epochs:
         return done
