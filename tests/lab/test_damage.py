@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from adamkit.lab import data, models, runs
 from adamkit.lab.errors import InputError
-from adamkit.lab.runs import Settings, comparisons, sweeps
+from adamkit.lab.runs import Settings, comparisons, listing, sweeps
 from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.runs.predictions import Trained
 from adamkit.lab.sweeping import sealed, spaces
@@ -133,6 +133,7 @@ def altered(draw, record):
 
 def read_all(folder, kind):
     """Whatever a command makes of a record before it trains."""
+    assert listing.run_of(folder.path).as_json()["path"] == str(folder.path)
     if kind == "sweep":
         assert len(sweeps.again(folder).space) <= spaces.MOST_RUNS
         sweeps.best_settings(folder)

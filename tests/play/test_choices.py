@@ -42,7 +42,7 @@ def test_what_is_wrong_is_refused_in_the_words_of_the_command_line(subject):
     refused = {
         "learning_rate must be a finite number >= 0. Received: learning_rate=-1": {"values": {"learning_rate": -1}},
         "beta_1 must be a finite number >= 0 and < 1. Received: beta_1=1": {"values": {"beta_1": 1}},
-        "batch_size must be a whole number >= 1. Received: batch_size=0": {"values": {"batch_size": 0}},
+        "batch_size must be a whole number >= 1 and < 2³¹. Received: batch_size=0": {"values": {"batch_size": 0}},
         "epochs must be a whole number from 1 to 4. Received: epochs=5": {"epochs": 5},
         "rows must be a whole number from 1 to 800. Received: rows=True": {"rows": True},
         "optimizer must be one of": {"optimizer": "adm"},

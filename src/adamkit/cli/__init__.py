@@ -76,13 +76,13 @@ def main() -> None:
         sys.exit(1)
     except (OSError, MemoryError) as error:
         _fail(_described(error), 1)
-    except FloatingPointError as error:
-        _fail(f"JAX was told to stop at a number that is not finite (JAX_DEBUG_NANS, JAX_DEBUG_INFS): {error}", 1)
     except Exception as error:
         from adamkit.lab.errors import InputError
 
         if isinstance(error, InputError):
             _fail(str(error), 2)
+        if type(error).__name__ in ("FloatingPointError", "InternalFloatingPointError"):  # the latter JAX's own
+            _fail(f"JAX was told to stop at a number that is not finite (JAX_DEBUG_NANS, JAX_DEBUG_INFS): {error}", 1)
         usage = getattr(error, "format_message", None)  # Typer's: an unknown option, text for a number
         if usage is not None:
             _fail(usage(), 2)

@@ -184,7 +184,7 @@ def use_backend(name: str) -> None:
 
         try:
             jax.devices()
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # the latter where the platform's plugin is not installed
             where = os.environ.get("JAX_PLATFORMS", "")
             raise InputError(f"JAX must find a device. Received: JAX_PLATFORMS={where!r}, {reason(error)}") from error
         keep_on_disk()

@@ -20,6 +20,7 @@ def replace(path: Path, write: Callable[[Path], Any], *, durable: bool = False) 
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        temporary.unlink(missing_ok=True)  # a link that lies there would be followed
         write(temporary)
         if durable:
             _to_disk(temporary)

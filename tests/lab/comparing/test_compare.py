@@ -2,6 +2,7 @@
 
 import dataclasses
 import doctest
+import shutil
 
 import keras
 import numpy as np
@@ -135,6 +136,23 @@ def test_a_comparison_is_read_again_and_goes_on_without_training(twins, model, m
     again = lab.compare(model, TABLE, Y, optimizers=given[:2], folder=folder, **OPTIONS)
     pd.testing.assert_frame_equal(again.history, result.history, check_exact=True)
     pd.testing.assert_frame_equal(again.runs, result.runs, check_exact=True)
+
+
+def test_what_was_measured_is_measured_again_where_it_is_damaged_or_of_other_data(twins, model, tmp_path):
+    result, given, folder = twins
+    shutil.copytree(folder, tmp_path / "copy")
+    for name in ("ends.parquet", "start.json", "seconds.json"):
+        for path in (tmp_path / "copy").rglob(name):
+            path.write_bytes(path.read_bytes()[:-1])
+    again = lab.compare(model, TABLE, Y, optimizers=given[:1], folder=tmp_path / "copy", **OPTIONS)
+    own = result.runs[result.runs.optimizer == "sgd"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again.runs.reset_index(drop=True), own, check_exact=True)
+    assert again.described["start"] == result.described["start"]
+    other = np.concatenate([Y[:40], Y[40:] + 1])  # the rows to report on
+    changed = lab.compare(model, TABLE, other, optimizers=given[:1], folder=tmp_path / "copy", **OPTIONS)
+    assert (changed.runs.val_loss == own.val_loss).all()
+    assert (changed.runs.test_loss != own.test_loss).all()
+    assert changed.described["start"]["test_loss"] != result.described["start"]["test_loss"]
 
 
 def test_another_comparison_in_the_same_folder_is_refused(twins, model):

@@ -115,6 +115,7 @@ def test_the_chart_is_written(result, tmp_path):
         ({"low": 1.0, "high": 0.1}, "0 < low < high"),
         ({"high": np.nan}, "high must be"),
         ({"steps": 9}, "steps must be a whole number >= 10"),
+        ({"steps": 10**20}, "steps must be a whole number <= 1,000,000. Received: steps=100,000,000,000,000,000,000"),
         ({"orders": 0}, "orders must be"),
     ],
 )

@@ -8,6 +8,7 @@
 4. All runs are measured on the test part, at their end. It chose nothing.
 """
 
+import contextlib
 import json
 import math
 import threading
@@ -29,10 +30,12 @@ from adamkit.lab.comparing.checks import CHECKS, Check
 from adamkit.lab.comparing.optimizers import Optimizer
 from adamkit.lab.comparing.search import borders, widened
 from adamkit.lab.errors import InputError
-from adamkit.lab.sweeping import spaces
+from adamkit.lab.sweeping import sealed, spaces
 from adamkit.lab.sweeping.chunks import UnmappableError, free_memory
 from adamkit.lab.sweeping.remaking import remade
+from adamkit.lab.sweeping.sealed import Seal
 from adamkit.lab.sweeping.sweeper import Study
+from adamkit.lab.training.checkpoints import digest_of
 from adamkit.lab.training.population import Program
 from adamkit.lab.training.trainer import rows_of
 
@@ -141,6 +144,7 @@ class Tuning:
         self._options = dict(options)
         self._sign = -1.0 if options["objective"].startswith("-") else 1.0
         self._folder = None if folder is None else Path(folder) / disk.PARTS
+        self._digest: str | None = None  # of the test data
         self._on_progress = on_progress
         self._threads = min(_THREADS, len(optimizers)) if jax.default_backend() == "cpu" else 1
         self._memory = (memory or free_memory() // 2) // self._threads
@@ -311,8 +315,12 @@ class Tuning:
     def _ends(self, study: Study, history: Table) -> Table:
         """One row a run: the last epoch's figures, and those on the validation and test parts at its end."""
         file = None if study.folder is None else study.folder / "ends.parquet"
-        if file is not None and file.exists():
-            return pd.read_parquet(file)
+        seal = Seal(study.parts.fingerprint, "ends", 0, self._of_test())
+        if file is not None:
+            with contextlib.suppress(InputError):  # it is not there, or not as it was written
+                kept, found = sealed.read(file)
+                if found == seal:
+                    return kept
         own = [column for column in study.names if not column.startswith("val_")]
         runs = history.loc[history.epoch == history.epoch.max(), ["setting", "seed", *study.settings[0], *own]]
         for prefix, data in (("val_", self._validation), ("test_", self._test)):
@@ -320,7 +328,7 @@ class Tuning:
             ends.columns = [column if column in ("setting", "seed") else prefix + column for column in ends.columns]
             runs = runs.merge(ends, on=["setting", "seed"])
         if file is not None:
-            disk.replace(file, lambda path: runs.to_parquet(path, index=False))
+            sealed.write(file, runs, seal)
         return runs
 
     def _note_start(self, study: Study) -> None:
@@ -329,19 +337,28 @@ class Tuning:
             if self.start:
                 return
             file = None if self._folder is None else self._folder / "start.json"
-            if file is not None and file.exists():
-                self.start = json.loads(file.read_text())
+            kept = _kept(file)
+            start = kept.get("start") if isinstance(kept, dict) and kept.get("test") == self._of_test() else None
+            if isinstance(start, dict) and all(isinstance(value, float) for value in start.values()):
+                self.start = start
                 return
             for prefix, data in (("val_", self._validation), ("test_", self._test)):
                 self.start |= {prefix + name: value for name, value in study.at_the_start(data).items()}
             if file is not None:
-                disk.replace(file, lambda path: path.write_text(json.dumps(self.start)))
+                record = {"test": self._of_test(), "start": self.start}
+                disk.replace(file, lambda path: path.write_text(json.dumps(record)))
+
+    def _of_test(self) -> str:
+        """What tells the data to report on from others."""
+        if self._folder is not None and self._digest is None:
+            self._digest = digest_of(self._test)
+        return self._digest or ""
 
     def _timed(self, found: Found) -> float:
         """Seconds that an epoch of one run takes, with nothing else at work."""
         file = None if self._folder is None else self._folder / found.given.name / "seconds.json"
-        if file is not None and file.exists():
-            return float(json.loads(file.read_text()))
+        if isinstance(kept := _kept(file), float):
+            return kept
         options = self._options | {"seeds": 1}
         settings = spaces.settings_of(found.settings)
         study = Study(
@@ -369,6 +386,13 @@ class Tuning:
             self._evaluator = self._evaluator or program
         program.evaluate_by(self._evaluator)
         return model
+
+
+def _kept(file: Path | None) -> Any:
+    """What a file of JSON holds; None where it is not there or damaged."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        return None if file is None else json.loads(file.read_text(encoding="utf-8"))
+    return None
 
 
 def _operations(model: keras.Model) -> float:

@@ -61,7 +61,7 @@ def run_of(path: Path) -> Run:
     try:
         record = folder.read_record()
         return _of(folder, record)
-    except (InputError, OSError, TypeError, ValueError, KeyError) as error:
+    except (InputError, OSError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         return Run(path, "?", "damaged", str(error))
 
 

@@ -26,6 +26,7 @@ from adamkit.lab.training.tracing import reported
 from adamkit.lab.training.trainer import check_count, check_model, checked_data
 
 LOW, HIGH, STEPS = 1e-7, 10.0, 200
+MOST_STEPS = 1_000_000
 SUGGESTED = 0.1  # of the rate at the smallest loss
 DIVERGED = 4.0  # times the smallest smoothed loss: it has diverged, as in fastai
 _WIDTH = 0.15  # decades: the standard deviation of the Gaussian weights that smooth the loss
@@ -76,7 +77,7 @@ def learning_rate_range(
         y: Targets, likewise.
         low: The learning rate of the first step, > 0.
         high: Of the last step, > `low`.
-        steps: How many, >= 10. They go through the data as often as it takes.
+        steps: How many, from 10 to a million. They go through the data as often as it takes.
         batch_size: Rows a step, >= 1; as many as there are where there are fewer.
         orders: Runs side by side, each with an order of the rows of its own, >= 1. The loss is their mean, which has
             less noise than that of one; memory and time grow with their number.
@@ -108,8 +109,9 @@ def learning_rate_range(
         )
     check_model(model)
     _check_rates(low, high)
-    for name, value, least in (("steps", steps, 10), ("batch_size", batch_size, 1), ("orders", orders, 1)):
-        check_count(name, value, least)
+    check_count("steps", steps, 10, MOST_STEPS)
+    for name, value in (("batch_size", batch_size), ("orders", orders)):
+        check_count(name, value)
     data, _ = checked_data(x, y, None, 0.0)
     batch = jax.tree.map(lambda rows: rows[:batch_size], data)
     build_for(model, batch)

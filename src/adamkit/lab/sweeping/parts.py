@@ -28,11 +28,15 @@ _SHOWN = 3  # parts that a warning names
 
 
 class Parts:
-    """The finished chunks of a sweep."""
+    """The finished chunks of a sweep.
+
+    Attributes:
+        fingerprint: Of the sweep.
+    """
 
     def __init__(self, folder: Path, fingerprint: str):
         self._folder = folder
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         self._histories: dict[str, pd.DataFrame] = {}
         self._ends: list[pd.DataFrame] = []
         self._places: dict[Run, tuple[int, str, int]] = {}  # of each run's latest state: its epoch, chunk and place
@@ -79,7 +83,7 @@ class Parts:
             except (ValueError, KeyError, TypeError, OSError, RecursionError):
                 unfit.append(f"{plan} is damaged")
                 self._sizes = {_group(seal.chunk): seal.size for _, _, seal in found}
-        if sweeps - {self._fingerprint}:
+        if sweeps - {self.fingerprint}:
             raise InputError(
                 f"folder must be new, or hold a part of this very sweep. Received: {str(self._folder.parent)!r}, which "
                 "holds one with other settings, options, data or weights"
@@ -99,7 +103,7 @@ class Parts:
 
     def _unfit(self, path: Path, seal: Seal) -> str | None:
         """Why a part that is whole is none of this sweep's."""
-        if seal.sweep != self._fingerprint:
+        if seal.sweep != self.fingerprint:
             return "of another sweep"
         if seal.size != self._sizes.get(_group(seal.chunk)):
             return f"of {seal.size} runs, and the plan says {self._sizes.get(_group(seal.chunk))}"
@@ -119,7 +123,7 @@ class Parts:
     def keep_chunk_size(self, group: str, size: int) -> None:
         """A sweep that goes on uses the same, so that it gives the same bits."""
         self._sizes[group] = size
-        record = {"fingerprint": self._fingerprint, "chunk_sizes": self._sizes}
+        record = {"fingerprint": self.fingerprint, "chunk_sizes": self._sizes}
         disk.replace(self._folder / _PLAN, lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
 
     def has(self, name: str) -> bool:
@@ -131,7 +135,7 @@ class Parts:
         weights = self._folder / f"{chunk.name}.npz"
         disk.replace(weights, state.save)
         # Last: a chunk whose history is there is finished.
-        seal = Seal(self._fingerprint, chunk.name, self._sizes[_group(chunk.name)], sealed.sha256(weights))
+        seal = Seal(self.fingerprint, chunk.name, self._sizes[_group(chunk.name)], sealed.sha256(weights))
         sealed.write(self._folder / f"{chunk.name}.parquet", history, seal)
         self._note(chunk.name, history)
 

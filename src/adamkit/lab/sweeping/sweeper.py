@@ -302,9 +302,11 @@ def sweep(
     settings = spaces.settings_of(space)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):
         check_count(name, value)
-    for name, value, least in (("halving", halving, 2), ("patience", patience, 1), ("memory", memory, 1)):
+    for name, value, least in (("halving", halving, 2), ("patience", patience, 1)):
         if value is not None:
             check_count(name, value, least)
+    if memory is not None:
+        check_count("memory", memory, most=2**63 - 1)
     spaces.check_runs(len(settings), seeds)
     spaces.check_seeds(seed, seeds)
     data, validation = checked_data(x, y, validation_data, validation_split, class_weight, sample_weight)

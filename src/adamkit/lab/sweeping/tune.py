@@ -126,7 +126,7 @@ def tune(
     for name, value in (("n", n), ("batch", batch), ("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):
         check_count(name, value)
     if memory is not None:
-        check_count("memory", memory)
+        check_count("memory", memory, most=2**63 - 1)
     if sampler is not None and study is not None:
         raise InputError("tune takes a sampler or a study, which has one. Received: both")
     distributions = {_named(name, axis): _distribution(name, axis) for name, axis in spaces.resolved(space).items()}

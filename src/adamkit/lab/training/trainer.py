@@ -14,7 +14,8 @@ import keras
 import numpy as np
 import pandas as pd
 
-from adamkit.lab.errors import InputError
+from adamkit.lab.errors import InputError, shown
+from adamkit.lab.hyperparameters import BELOW
 from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.training import checkpoints
 from adamkit.lab.training.arrays import as_arrays, type_of
@@ -428,13 +429,15 @@ def _weight_each_output(data: Any) -> Any:
     return x, y, weights
 
 
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """TypeError or InputError unless `value` is a whole number >= `least`."""
-    accepted = f"{name} must be a whole number >= {least}. Received: {name}={value!r}"
+def check_count(name: str, value: Any, least: int = 1, most: int = BELOW - 1) -> None:
+    """TypeError or InputError unless `value` is a whole number >= `least` and <= `most`."""
+    accepted = f"{name} must be a whole number >= {least}. Received: {name}={shown(value)}"
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(accepted)
     if value < least:
         raise InputError(accepted)
+    if value > most:
+        raise InputError(f"{name} must be a whole number <= {most:,}. Received: {name}={shown(value)}")
 
 
 def loss_first(names: Iterable[str]) -> list[str]:
