@@ -223,3 +223,10 @@ def test_only_the_rows_to_train_on_are_learnt_from(tmp_path):
     np.testing.assert_array_equal(loaded.parts.train.x[:, 1], [1, 0] * 15)
     np.testing.assert_array_equal(loaded.parts.test.x[:, 1:], 0)  # a value that was not there to learn from
     assert loaded.parts.train.x.dtype == np.float32
+
+
+def test_dates_beyond_what_nanoseconds_hold():
+    table = pd.DataFrame({"until": ["0001-01-01", "1969-12-31", "2026-11-29", "9999-12-31"] * 2})
+    x = Encoding.fit(table, "contracts.csv").encode(table, "contracts.csv").x
+    expected = [(date.fromisoformat(day) - date(1970, 1, 1)).days for day in table.until]
+    np.testing.assert_array_equal(x[:, 0], expected)

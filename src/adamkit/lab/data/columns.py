@@ -22,7 +22,7 @@ NUMERIC = ("number", "boolean", "date")
 _DATES = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
 _IDENTIFIER = re.compile(r"(^|.*[\W_])(id|uuid|guid|index)$", re.IGNORECASE)
 _CAMEL_IDENTIFIER = re.compile(r".*[a-z](Id|ID)$")
-_A_DAY = 86400e9  # nanoseconds
+_A_DAY = 86400e6  # microseconds
 
 
 @dataclass(frozen=True)
@@ -318,8 +318,9 @@ def _days(column: Column, values: Any, there: Any, where: str) -> NDArray[np.flo
         raise InputError(f"{where} must be dates. Received: {_short(there.iloc[0])!r}") from error
     if (dates.isna() & values.isna().to_numpy(bool)).sum() != dates.isna().sum():
         raise InputError(_of_another_type(values, where, "dates", dates[values.notna().to_numpy(bool)]))
-    nanoseconds = dates.astype("datetime64[ns]").to_numpy().astype(np.int64)
-    return np.where(dates.isna(), np.nan, nanoseconds / _A_DAY)
+    # In nanoseconds, 64 bits end in the year 2262, and 9999-12-31 often stands for "never".
+    microseconds = dates.astype("datetime64[us]").to_numpy().astype(np.int64)
+    return np.where(dates.isna(), np.nan, microseconds / _A_DAY)
 
 
 def _read_dates(values: Any, date_format: str | None) -> Any:
