@@ -28,23 +28,25 @@ class Passes:
     """The passes over memory of one step of one group."""
 
     def __init__(self) -> None:
-        self._rows: dict[Job, list[tuple[int, ...]]] = defaultdict(list)
-        self._counters: dict[Job, list[Tensor]] = defaultdict(list)
+        self._rows: dict[tuple[Any, ...], list[tuple[int, ...]]] = defaultdict(list)  # by the parts of a `Job`
+        self._counters: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
 
     def add(self, kernel: str, form: Form, device: torch.device, step: Tensor, row: tuple[int, ...]) -> None:
         """Have a parameter stepped: its size, the addresses of the form's columns, its place in the optimizer."""
-        job = Job(kernel, form, device, step.item() if step.is_cpu else None)
+        done = step.item() if step.is_cpu else None
+        job = (kernel, form, device, done)
         self._rows[job].append(row)
-        if job.done is None:
+        if done is None:
             self._counters[job].append(step)
 
     def run(self, group: dict[str, Any], first_index: int, memory: "Memory") -> None:
         """Step all that were added, for the group whose first parameter has that place in the optimizer."""
-        for job, rows in self._rows.items():
+        for parts, rows in self._rows.items():
+            job = Job(*parts)
             if job.kernel == "cpu":
                 _step_on_cpu(job, rows, group)
             else:
-                _step_on_gpu(job, rows, self._counters[job], group, first_index, memory.tables())
+                _step_on_gpu(job, rows, self._counters[parts], group, first_index, memory.tables())
 
 
 def kernel_for(slot: Slot, step: Tensor) -> str | None:
