@@ -5,6 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from adamkit.play.server import Play
+from adamkit.play.serving import Serving
+
 pytestmark = pytest.mark.slow
 
 
@@ -93,3 +96,123 @@ def test_pins_and_the_address_bring_back_what_is_seen(tab, tabs):
     other.exact()
     assert other.figures() == pinned
     assert tab.choice() == choice  # the first tab is as it was
+
+
+def test_the_map_sets_the_sliders_by_click_and_by_keys(tab, figures):
+    tab.page.click("#reset")
+    tab.exact()
+    tab.page.locator("#map select").nth(1).select_option("beta_2")
+    tab.page.wait_for_selector("#words li", timeout=120_000)
+    tab.page.locator("#map-caption", has_text=re.compile(r"^(2[5-9]|[3-9]\d|\d{3}) runs")).wait_for(timeout=120_000)
+    plane = tab.page.locator("canvas.plane")
+    box = plane.bounding_box()
+    plane.click(position={"x": 0.55 * box["width"], "y": 0.3 * box["height"]})
+    clicked = assert_shown(tab, figures)
+    start = tab.page.evaluate("adamkit.app.subject.start")
+    changed = {name for name in start["values"] if clicked["values"][name] != start["values"][name]}
+    assert changed <= {"learning_rate", "beta_2"}
+    assert clicked["values"]["learning_rate"] != start["values"]["learning_rate"]
+    plane.focus()
+    tab.page.mouse.move(0, 0)
+    tab.page.keyboard.press("ArrowLeft")
+    tab.page.keyboard.press("Enter")
+    assert tab.exact()["values"]["learning_rate"] < clicked["values"]["learning_rate"]
+    tab.page.click("#best")
+    best = tab.exact()
+    losses = tab.page.evaluate("[...adamkit.app.runs.byKey.values()].map((run) => run.loss)")
+    assert float(tab.figures()["val_loss"]) == pytest.approx(min(x for x in losses if x is not None), rel=1e-3)
+    assert best["optimizer"] == "adam"
+
+
+def test_the_exported_page_answers_from_a_file_without_a_network(tab, tabs, tmp_path):
+    tab.page.click("#reset")
+    choice = tab.exact()
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name="As page").click()
+    path = tmp_path / "play.html"
+    download.value.save_as(path)
+    file = tabs(path.as_uri(), offline=True)
+    assert file.choice() == choice
+    assert file.figures() == tab.figures()
+    file.page.focus("#slider-learning_rate")
+    file.page.keyboard.press("PageUp")
+    file.page.get_by_text("Nearest trained setting").wait_for()
+    file.page.click("#best")
+    file.exact()
+    runs = tab.page.evaluate("[...adamkit.app.runs.byKey.values()].map((run) => [run.key, [...run.last]])")
+    own = dict(file.page.evaluate("[...adamkit.app.runs.byKey.values()].map((run) => [run.key, [...run.last]])"))
+    assert own
+    assert own == {key: last for key, last in runs if key in own}
+    assert file.said == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in file.requests)
+
+
+def test_the_inside_and_the_arithmetic_by_hand_are_shown(tab):
+    tab.page.click("#reset")
+    tab.exact()
+    tab.page.click("#inside summary")
+    tab.page.locator("#inside-body td", has_text="kernel").first.wait_for(timeout=60_000)
+    tab.page.click("#hand summary")
+    tab.page.get_by_label("Step t").fill("7")
+    tab.page.get_by_text("Step 7 of").wait_for(timeout=60_000)
+    assert tab.page.locator("#hand-table td:last-child").all_inner_texts().count("equal") == 3
+    assert "different" not in tab.page.inner_text("#hand-table")
+
+
+def test_the_tour_sets_the_sliders(tab):
+    tab.page.click("#tour-start")
+    seen = []
+    for _ in range(6):
+        seen.append((tab.page.inner_text("#tour h2"), str(tab.exact()["values"])))
+        if len(seen) < 6:
+            tab.page.get_by_role("button", name="Next").click()
+    assert len(set(seen)) == 6
+    assert tab.choice() == tab.page.evaluate("adamkit.app.subject.defaults.adam")
+    tab.page.get_by_role("button", name="End the tour").click()
+    assert tab.page.locator("#tour").is_hidden()
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (360, True)])
+def test_the_page_is_accessible_and_fits(tabs, served, width, dark):
+    from axe_playwright_python.sync_playwright import Axe
+
+    tab = tabs(served.address, width=width, dark=dark, bypass_csp=True)
+    tab.page.click("#pin")
+    tab.page.click("#tour-start")
+    tab.page.get_by_role("button", name="As code").click()
+    tab.page.wait_for_selector("#code pre")
+    for part in ("inside", "hand"):
+        tab.page.click(f"#{part} summary")
+        tab.page.wait_for_selector(f"#{part} table", timeout=60_000)
+    tab.exact()
+    found = Axe().run(tab.page)
+    assert found.violations_count == 0, found.generate_report()
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_two_tabs_and_a_server_that_goes_and_comes_back(subject, tabs, figures):
+    first = Serving(Play(subject))
+    first.start()
+    try:
+        one, other = tabs(first.address), tabs(first.address)
+        port = int(first.address.rstrip("/").rpartition(":")[2])
+        start = other.choice()
+        one.page.focus("#slider-beta_1")
+        one.page.keyboard.press("ArrowRight")
+        moved = one.exact()
+        assert other.choice() == start
+        assert moved["values"]["beta_1"] != start["values"]["beta_1"]
+    finally:
+        first.close()
+    one.page.get_by_text("The server does not answer").wait_for()
+    one.page.keyboard.press("ArrowRight")
+    one.page.get_by_text("Nearest trained setting").wait_for()  # the page still answers with what it knows
+    second = Serving(Play(subject), port=port)
+    second.start()
+    try:
+        one.page.get_by_text("The server does not answer").wait_for(state="hidden", timeout=60_000)
+        assert assert_shown(one, figures)["values"]["beta_1"] > moved["values"]["beta_1"]
+        other.page.close()
+        one.exact()
+    finally:
+        second.close()

@@ -17,6 +17,7 @@ export const duration = (seconds) =>
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined) continue;
     if (name in made) made[name] = value;
     else made.setAttribute(name, value);
   }

@@ -121,7 +121,7 @@ export class ByHand extends Part {
       const same = python === null ? "" : own === python ? "equal" : "different";
       return element("tr", {}, ...[symbol, String(value), own, python ?? "", same].map((textContent, i) => element(i ? "td" : "th", { textContent, className: i === 1 ? "number" : "", scope: i ? undefined : "row" })));
     };
-    const head = element("tr", {}, ...["", "float32", "bits, by this page", "bits, by Python", ""].map((textContent) => element("th", { textContent, scope: "col" })));
+    const head = element("tr", {}, ...["quantity", "float32", "bits, by this page", "bits, by Python", "they are"].map((textContent) => element("th", { textContent, scope: "col" })));
     const before = [["θ before", given.theta], ["g", given.g], ["m before", given.m], ["v before", given.v]].map(([symbol, value]) => row(symbol, value));
     const after = [
       row("m ← β₁·m + (1 − β₁)·g", made.m, given.python.m),

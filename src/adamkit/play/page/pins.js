@@ -38,7 +38,7 @@ export class Pins {
     this.drawn = text;
     if (!rows.length) return this.place.replaceChildren();
     const { columns } = app.subject;
-    const head = element("tr", {}, ...["pin", ...columns, ""].map((name) => element("th", { textContent: name, scope: "col" })));
+    const head = element("tr", {}, ...["pin", ...columns, "show or remove"].map((name) => element("th", { textContent: name, scope: "col" })));
     const body = app.pins.map((pin, i) => this.row(pin, i));
     return this.place.replaceChildren(element("div", { className: "scroll", tabIndex: 0 }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...body))));
   }
