@@ -172,6 +172,20 @@ def test_the_tour_sets_the_sliders(tab):
     assert tab.page.locator("#tour").is_hidden()
 
 
+def test_ticks_of_a_log_scale_lie_on_it_wherever_it_begins(tab):
+    scales = [[10.0**low, 10.0**high] for low in np.linspace(-9, 2, 34) for high in np.linspace(low + 1, low + 12, 12)]
+    found = tab.page.evaluate(
+        """async (scales) => {
+            const { decades } = await import("play/curves.js");
+            return scales.map(([low, high]) => decades({ low, high }));
+        }""",
+        scales,
+    )
+    for (low, high), ticks in zip(scales, found, strict=True):
+        assert 1 <= len(ticks) <= 15
+        assert all(low <= tick <= high for tick in ticks)
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (360, True)])
 def test_the_page_is_accessible_and_fits(tabs, served, width, dark):
     from axe_playwright_python.sync_playwright import Axe

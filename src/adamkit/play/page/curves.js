@@ -79,17 +79,15 @@ class Chart {
     const data = [x, ...lines.map(({ values }) => Array.from(x, (_, i) => this.clipped(values[i], range)))];
     const shape = JSON.stringify([width, epochs, range.kind, lines.map(({ color, width, dash }) => [color, width, dash])]);
     this.order = [behind, range, epochs];
-    if (this.plot === null || shape !== this.shape) {
+    const isNew = this.plot === null || shape !== this.shape;
+    if (isNew || range.low !== this.scaled.low || range.high !== this.scaled.high) this.behind = null;
+    [this.shape, this.scaled] = [shape, range]; // before uPlot asks for the scale
+    if (isNew) {
       this.plot?.destroy();
-      this.shape = shape;
-      this.behind = null;
       this.plot = new uPlot(this.options(lines, width, range, epochs), data, this.view);
     } else {
-      if (range.low !== this.range_.low || range.high !== this.range_.high) this.behind = null;
-      this.range_ = range;
       this.plot.setData(data, true);
     }
-    this.range_ = range;
     this.describe();
   }
 
@@ -113,7 +111,7 @@ class Chart {
     let low = Math.min(at(0.01), ...front);
     let high = Math.max(at(0.5), ...front);
     if (!(high > low)) [low, high] = [low - 0.5, high + 0.5];
-    const isLog = low > 0 && high >= 10 * low;
+    const isLog = this.name === "loss" && low > 1e-30 && high >= 10 * low; // an accuracy stays on its linear scale
     const margin = isLog ? 1 : 0.04 * (high - low);
     // To two digits, so that small changes of what is tried do not move everything.
     return { low: isLog ? low * 0.9 : low - margin, high: isLog ? high * 1.1 : high + margin, kind: isLog ? 3 : 1 };
@@ -129,14 +127,15 @@ class Chart {
       cursor: { drag: { x: false, y: false }, points: { show: false } },
       scales: {
         x: { time: false, range: () => [1, Math.max(2, epochs)] },
-        y: { distr: range.kind, range: () => [this.range_.low, this.range_.high] },
+        y: { distr: range.kind, range: () => [this.scaled.low, this.scaled.high] },
       },
       axes: [
         { ...axis, label: "epoch", labelSize: 18, size: 32, labelFont: axis.font },
-        { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(3))))) },
+        // uPlot's own ticks of a log scale never end where it does not begin at a power of ten.
+        { ...axis, size: 56, ...(range.kind === 3 ? { splits: () => decades(this.scaled) } : {}), values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(2))))) },
       ],
       series: [{}, ...lines.map(({ color, width, dash }) => ({ stroke: color, width, dash, points: { show: epochs === 1 }, spanGaps: false }))],
-      hooks: { init: [() => (this.range_ = range)], drawAxes: [(plot) => this.drawBehind(plot)] },
+      hooks: { drawAxes: [(plot) => this.drawBehind(plot)] },
     };
   }
 
@@ -153,7 +152,7 @@ class Chart {
       pen.lineWidth = devicePixelRatio;
       const place = this.held ? this.other : this.own;
       const xs = Array.from({ length: epochs }, (_, i) => (epochs === 1 ? 0 : (i / (epochs - 1)) * width));
-      const { low, high, kind } = this.range_;
+      const { low, high, kind } = this.scaled;
       const f = kind === 3 ? Math.log : (value) => value;
       const [from, span] = [f(low), f(high) - f(low)];
       for (const run of runs) {
@@ -179,4 +178,13 @@ class Chart {
     const label = `Chart of ${this.name} over ${shown.run.epochs} epochs: ${text.join("; ")}.`;
     if (this.figure.getAttribute("aria-label") !== label) this.figure.setAttribute("aria-label", label);
   }
+}
+
+// The powers of ten between the ends of a scale, with 2 and 5 times them where there are few.
+export function decades({ low, high }) {
+  const [from, to] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  const steps = to - from > 4 ? [1] : [1, 2, 5];
+  const found = [];
+  for (let power = from; power <= to; power++) found.push(...steps.map((step) => Number(`${step}e${power}`)));
+  return found.filter((tick) => tick >= low && tick <= high);
 }
