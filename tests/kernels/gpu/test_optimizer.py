@@ -74,6 +74,18 @@ def test_a_table_is_renewed_when_something_has_moved_and_only_then():
     assert first.rows[0, ROW.index("gradient")] == 32  # a launch that still reads it finds it as it was
 
 
+def test_a_table_that_a_graph_fills_is_kept_for_that_graph_alone(monkeypatch):
+    held, arguments = gpu.Tables(), ("key", Form(), [5], [[16], [32], [48], [64]], torch.device("cpu"))
+    monkeypatch.setattr("adamkit.kernels.gpu.table._is_capturing", lambda device: True)
+    first, second = held.table(*arguments), held.table(*arguments)
+    monkeypatch.undo()
+    eager = held.table(*arguments)
+    assert len({id(first), id(second), id(eager)}) == 3
+    assert [id(x) for x in held._captured] == [id(first), id(second)]
+    monkeypatch.setattr("adamkit.kernels.gpu.table._is_capturing", lambda device: True)
+    assert held.table(*arguments) is eager  # which is filled, and must now stay
+
+
 def test_a_kernel_that_does_not_compile_is_a_warning_and_no_kernel(monkeypatch):
     def fail(*arguments):
         raise RuntimeError("Failed to find C compiler")

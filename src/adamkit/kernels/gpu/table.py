@@ -75,11 +75,17 @@ class Tables:
             columns: See there.
             device: See there.
         """
-        contents = (form, tuple(sizes), tuple(map(tuple, columns)), device)
+        contents, captured = (form, tuple(sizes), tuple(map(tuple, columns)), device), _is_capturing(device)
         known, made = self._last.get(key, (None, None))
         if made is None or known != contents:
             made = table(form, sizes, columns, device)
-            self._last[key] = (contents, made)
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            if not captured:  # else it is empty until the graph runs, which fills it: of no use to another step
+                self._last[key] = (contents, made)
+        if captured:
             self._captured.append(made)  # a graph reads it, and the memory that it is copied from, whenever it runs
         return made
+
+
+def _is_capturing(device: torch.device) -> bool:
+    """Whether what is done now on the device becomes part of a CUDA graph and is not done yet."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
