@@ -226,5 +226,6 @@ def _status(status: Status | None) -> dict[str, Any]:
     status = status or Status()
     return {
         "state": status.state, "epoch": status.epoch, "epochs": status.epochs, "left": status.left,
+        "choice": None if status.choice is None else status.choice.as_json(),
         "curve": [[float(x) if x == x and abs(x) != float("inf") else None for x in row] for row in status.curve],
     }  # fmt: skip

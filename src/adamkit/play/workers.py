@@ -46,6 +46,7 @@ class Status:
         epochs: Of the run.
         left: Seconds until it is done, once that can be said.
         curve: (epoch, columns) so far.
+        choice: That is trained.
     """
 
     state: str = "idle"
@@ -53,6 +54,7 @@ class Status:
     epochs: int = 0
     left: float | None = None
     curve: list[np.ndarray] = field(default_factory=list)
+    choice: Choice | None = None
 
 
 class Workers:
@@ -106,6 +108,7 @@ class Workers:
         job = Job(tab, choice)
         with self._asked:
             self._drop(tab)
+            self.statuses[tab] = Status()  # of what it asked for before nothing more is said
             self._last = time.monotonic()
             known = self.archive.of(choice)
             if known is not None and known.alone:
@@ -113,6 +116,7 @@ class Workers:
             else:
                 self._jobs.append(job)
             self._asked.notify_all()
+        self._on_status(tab)
         return job.future
 
     def wish(self, tab: str, choice: Choice, axes: tuple[str, str] | None) -> None:
@@ -127,6 +131,8 @@ class Workers:
         """Give up what a tab waits for."""
         with self._asked:
             self._drop(tab)
+            self.statuses[tab] = Status()
+        self._on_status(tab)
 
     def leave(self, tab: str) -> None:
         """A tab is closed: nothing more is done for it."""
@@ -155,6 +161,10 @@ class Workers:
                 if self._closed:
                     return
                 alike = [job for job in self._jobs if _alike(job.choice, self._jobs[0].choice)]
+            known = self.archive.of(alike[0].choice)
+            if known is not None and known.alone:  # another tab has asked for it meanwhile
+                self._ended(alike[:1], [known])
+                continue
             gathered = len(alike) >= _GATHERED and self.bench.size > 1
             jobs = alike[: self.bench.size] if gathered else alike[:1]
             try:
@@ -184,7 +194,7 @@ class Workers:
                 left = passed / len(curve) * (choice.epochs - len(curve))
                 for place, job in enumerate(jobs):
                     so_far = [row[place] for row in curve]
-                    self._tell([job], Status("training", len(curve), choice.epochs, left, so_far))
+                    self._tell([job], Status("training", len(curve), choice.epochs, left, so_far, job.choice))
         if alone:
             self._seconds[(choice.program, choice.epochs)] = time.monotonic() - started
         stacked = np.stack(curve, axis=1)

@@ -103,6 +103,13 @@ export class App {
     this.changed();
   }
 
+  // The reader has had enough of a long run.
+  stop() {
+    this.refused = "Stopped before its end: this setting is not trained.";
+    this.partial = null;
+    this.changed();
+  }
+
   // What is worth training in idle time.
   wish() {
     if (this.link === null) return;

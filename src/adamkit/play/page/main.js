@@ -1,5 +1,6 @@
 // Puts the page together: with a server behind it, or with the runs that its file holds.
 import { App } from "play/app.js";
+import { same } from "play/choice.js";
 import { Curves } from "play/curves.js";
 import { ByHand, Inside } from "play/inside.js";
 import { Link } from "play/link.js";
@@ -75,7 +76,8 @@ function connect() {
   link.on("status", (status) => {
     app.status = status;
     const flat = Float32Array.from(status.curve.flat(), (value) => value ?? NaN);
-    app.partial = status.state === "training" && flat.length ? runs.run(app.choice, flat, true) : null;
+    const isOfThis = status.choice !== null && same(status.choice, app.choice);
+    app.partial = isOfThis && flat.length ? runs.run(app.choice, flat, true) : null;
     app.changed();
   });
   link.on("down", () => {
@@ -84,6 +86,7 @@ function connect() {
   });
   link.on("up", () => {
     notice.hidden = true;
+    [app.status, app.partial] = [{ state: "idle" }, null];
     app.resume();
     app.fetchPins();
   });

@@ -20,7 +20,7 @@ export class Shown {
     const shown = app.shown();
     const text = this.words(shown);
     if (this.source.textContent !== text) this.source.textContent = text;
-    this.source.dataset.exact = shown?.exact === true && app.refused === null;
+    this.source.dataset.exact = shown?.exact === true && app.refused === null && app.partial === null;
     this.drawFigures(shown);
     this.code.textContent = shown === null ? "" : this.repeats(shown.run.choice);
     this.drawProgress();
@@ -30,7 +30,8 @@ export class Shown {
     const { app } = this;
     if (app.refused !== null) return app.refused;
     const busy = app.status.state;
-    if (shown === null) return busy === "compiling" ? "Compiling the first training program…" : "Training…";
+    if (shown === null && app.partial === null) return busy === "compiling" ? "Compiling the first training program…" : "Training…";
+    if (app.partial !== null) return `Training this setting: epoch ${app.partial.epochs} of ${app.choice.epochs}.`;
     const seed = `seed ${app.subject.seed}`;
     if (!shown.exact) {
       const waits = app.link === null ? "This page has no server" : busy === "compiling" ? "Compiling a program for this one" : "The exact one is being trained";
@@ -81,7 +82,10 @@ export class Shown {
         return button;
       };
       const stop = element("button", { type: "button", textContent: "Stop" });
-      stop.addEventListener("click", () => link.post("/api/cancel", {}));
+      stop.addEventListener("click", () => {
+        link.post("/api/cancel", {}).catch(() => {});
+        this.app.stop();
+      });
       this.time = element("span");
       this.long.replaceChildren(this.time, " ", fewer("epochs", "A fifth of the epochs"), " ", fewer("rows", "A fifth of the rows"), " ", stop);
     }
