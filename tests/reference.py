@@ -50,9 +50,13 @@ def step(
     maximize=False,
     bias_correction=True,
     adaptivity=True,
+    nesterov=False,
+    rectified=False,
+    cautious=False,
+    adopt=False,
     exact=False,
 ):
-    """One iteration of the loop of Algorithm 1."""
+    """One iteration of the loop of Algorithm 1, or of that of a variant."""
     convert = mpmath.mpf if exact else float
     eta, beta_1, beta_2, epsilon, decay = map(convert, (learning_rate, beta_1, beta_2, epsilon, weight_decay))
     sqrt = np.vectorize(mpmath.sqrt, otypes=[object]) if exact else np.sqrt
@@ -65,10 +69,39 @@ def step(
         theta = theta - eta * decay * theta  # Loshchilov and Hutter 2019
     else:
         g = g + decay * theta
-    m = beta_1 * state.m + (1 - beta_1) * g
+    averaged = g
+    if adopt:  # Taniguchi et al. 2024, Algorithm 2, whose step t - 1 is step t here
+        averaged = g / np.maximum(sqrt(state.v), epsilon)
+        bound = convert(t - 1) ** convert(0.25)
+        averaged = np.maximum(np.minimum(averaged, bound), -bound)
+        beta_2 = beta_2 if t > 1 else convert(0)
+    m = beta_1 * state.m + (1 - beta_1) * averaged
     v = beta_2 * state.v + (1 - beta_2) * g * g
     v_max = np.maximum(state.v_max, v)  # Reddi et al. 2018
     second = v_max if amsgrad else v
+    if nesterov or rectified or cautious or adopt:
+        corrected = bias_correction and not adopt
+        m_hat = m / (1 - beta_1**t) if corrected else m
+        if nesterov:  # Dozat 2016, Algorithm 2
+            ahead = m / (1 - beta_1 ** (t + 1)) if corrected else m
+            m_hat = beta_1 * ahead + (1 - beta_1) * (averaged / (1 - beta_1**t) if corrected else averaged)
+        root = 1
+        if adaptivity and not adopt:
+            root = sqrt(second / (1 - beta_2**t) if corrected else second)
+            root = root + (epsilon / sqrt(1 - beta_2**t) if epsilon_hat and corrected else epsilon)
+        factor = 1
+        if rectified:  # Liu et al. 2020, Algorithm 2
+            rho_infinity = 2 / (1 - beta_2) - 1
+            rho = rho_infinity - 2 * t * beta_2**t / (1 - beta_2**t)
+            if rho > 5:
+                above = (rho - 4) * (rho - 2) * rho_infinity
+                factor = (above / ((rho_infinity - 4) * (rho_infinity - 2) * rho)) ** convert(0.5)
+            else:
+                root = 1
+        change = eta * factor * m_hat / root
+        if cautious:  # Liang et al. 2024, Algorithm 1
+            change = np.where(change * g > 0, change, change * 0)
+        return State(theta - change, m, v, v_max, t)
     if not bias_correction or not adaptivity:  # parts left out, in the words of Algorithm 1
         m_hat = m / (1 - beta_1**t) if bias_correction else m
         v_hat = second / (1 - beta_2**t) if bias_correction and not epsilon_hat else second

@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = [
-    {"rule", "moments", "rounding", "arrays", "functional", "cache", "guards"},
+    {"rule", "variants", "moments", "rounding", "arrays", "functional", "cache", "guards"},
     {"kernels", "keras", "torch", "optax"},
     {"lab"},
     {"cli", "play"},
@@ -101,5 +101,6 @@ def test_imports_point_one_way(name):
 
 
 def test_the_rule_is_below_all_and_the_package_itself_imports_nothing():
-    assert GRAPH["adamkit.rule"] == set()
+    assert GRAPH["adamkit.rule"] == {"adamkit.variants"}
+    assert GRAPH["adamkit.variants"] == set()
     assert GRAPH["adamkit"] == set()

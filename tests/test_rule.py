@@ -109,6 +109,43 @@ def test_epsilon_hat_weighs_32_times_as_much_on_the_first_step():
     assert keras.epsilon / paper.epsilon == pytest.approx(1 / math.sqrt(0.001))
 
 
+largest = float(np.finfo(np.float32).max)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-largest, largest, width=32), min_size=1, max_size=20),
+    st.sampled_from([0.0, 0.9, 0.999]),
+    st.sampled_from([0.0, 0.4, 0.5, 0.999, 0.99999]),
+    st.booleans(),
+)
+def test_every_finite_gradient_gives_a_step_of_bounded_size(gradients, beta_1, beta_2, amsgrad):
+    """Kingma and Ba 2015, section 2.1: |Δ| <= η·(1 - β₁)/√(1 - β₂), or η where that is larger."""
+    theta = np.zeros(1, np.float32)
+    state = adamkit.init(theta, amsgrad=amsgrad)
+    for gradient in gradients:
+        before = theta
+        theta, state = adamkit.step(
+            theta, np.float32([gradient]), state, learning_rate=1.0, beta_1=beta_1, beta_2=beta_2
+        )
+        assert abs(theta - before) <= 40 * max(1.0, 1 / math.sqrt(1 - beta_2))
+        assert np.isfinite(state.second_moment)
+
+
+@pytest.mark.parametrize("scale", [1e10, 1e18, 2.0**62])
+def test_gradients_of_any_scale_give_the_same_steps(scale):
+    """Up to √(1 - β₂)·|g| of 1.8e19, beyond which v has no number for it."""
+    gradients = np.random.default_rng(0).normal(size=(50, 30)).astype(np.float32)
+    paths = []
+    for factor in (1.0, scale):
+        theta = np.zeros(30, np.float32)
+        state = adamkit.init(theta)
+        for gradient in gradients:
+            theta, state = adamkit.step(theta, gradient * np.float32(factor), state, epsilon=0.0)
+        paths.append(theta)
+    np.testing.assert_allclose(*paths, rtol=1e-5, atol=1e-7)
+
+
 def test_nan_and_infinite_gradients_show_and_harm_no_neighbour():
     theta = np.ones(3, np.float32)
     with np.errstate(invalid="ignore"):

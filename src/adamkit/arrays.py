@@ -52,7 +52,12 @@ class _NumPy:
             return self._module.asarray(array).astype(self._dtype(dtype))
 
     def positions(self, array: Array) -> Array:
-        """0, 1, 2, …: int32, one for each element of the flattened array; from 2³¹ on, modulo 2³²."""
+        """0, 1, 2, …: int32, one for each element, (size,) or of the array's shape; from 2³¹ on, modulo 2³²."""
+        if self._module.__name__ == "jax.numpy" and array.ndim > 2:
+            # By axes, so that XLA computes of a sharded array the places of its part.
+            *rows, columns = array.shape
+            rows = self._module.arange(math.prod(rows), dtype="int32").reshape(*rows, 1)
+            return rows * columns + self._module.arange(columns, dtype="int32")
         return self.cast(self._module.arange(math.prod(array.shape)), "int32")
 
     def pad(self, array: Array, count: int) -> Array:
@@ -60,7 +65,7 @@ class _NumPy:
         return self._module.pad(array, ((0, count),))
 
     def largest_in_rows(self, rows: Array) -> Array:
-        """(n, 4·k) int32 numbers from 0 to 255 as (n,): the largest of each row."""
+        """(…, 4·k) int32 numbers from 0 to 255 as (…,): the largest of each row."""
         if isinstance(rows, np.ndarray):
             return rows.max(axis=-1)
         return _largest_in_rows_of_jax(rows)
@@ -78,10 +83,18 @@ class _Torch(_NumPy):
         return self._module.as_tensor(array).to(self._dtype(dtype))
 
     def minimum(self, array: Array, limit: Any) -> Array:
-        return self._module.clamp(array, max=limit) if isinstance(limit, int) else self._module.minimum(array, limit)
+        return (
+            self._module.clamp(array, max=limit)
+            if isinstance(limit, (int, float))
+            else self._module.minimum(array, limit)
+        )
 
     def maximum(self, array: Array, limit: Any) -> Array:
-        return self._module.clamp(array, min=limit) if isinstance(limit, int) else self._module.maximum(array, limit)
+        return (
+            self._module.clamp(array, min=limit)
+            if isinstance(limit, (int, float))
+            else self._module.maximum(array, limit)
+        )
 
     def sqrt(self, array: Array) -> Array:
         """The root, rounded to the nearest.
@@ -137,7 +150,7 @@ def _largest_in_rows_of_jax(rows: Array) -> Array:
     import jax
 
     bits = jax.lax.bitcast_convert_type
-    words = bits(rows.astype("uint8").reshape(rows.shape[0], -1, 4), "int32")
+    words = bits(rows.astype("uint8").reshape(*rows.shape[:-1], -1, 4), "int32")
     first, second, third, last = ((words >> shift) & 0xFF for shift in (0, 8, 16, 24))
     largest = jax.numpy.maximum(jax.numpy.maximum(first, second), jax.numpy.maximum(third, last)).max(axis=-1)
     return bits(bits(largest, "uint8"), "int32")

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adamkit import rule
+from adamkit import rule, variants
+from adamkit.variants import Variant
 
 
 class AdamState(NamedTuple):
@@ -56,6 +57,10 @@ def step(
     epsilon_hat: bool = False,
     bias_correction: bool = True,
     adaptivity: bool = True,
+    nesterov: bool = False,
+    rectified: bool = False,
+    cautious: bool = False,
+    adopt: bool = False,
 ) -> tuple[NDArray, AdamState]:
     """One step of Adam: Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1.
 
@@ -73,13 +78,19 @@ def step(
         epsilon_hat: Add ε before bias correction, as Keras and TensorFlow do ("epsilon hat" in the paper).
         bias_correction: False: m and v as they are, in place of m̂ and v̂.
         adaptivity: False: the step is η·m̂, gradient descent with momentum; v stays as it is.
+        nesterov: NAdam (Dozat 2016): m̂ looks one step ahead.
+        rectified: RAdam (Liu et al. 2020, arXiv:1908.03265): the first steps are momentum alone, and the next smaller,
+            while v knows too little.
+        cautious: Of the change, only what goes against the gradient (Liang et al. 2024, arXiv:2411.16085).
+        adopt: ADOPT (Taniguchi et al. 2024, arXiv:2411.02853): the gradient is divided by the root of the v before it,
+            and m is the mean of that. The first step only sets v.
 
     Returns:
         The new parameter and the new state. The arguments are left as they are.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A number is out of range, or the shapes differ.
+        ValueError: A number is out of range, the shapes differ, or two switches do not go together.
 
     Example:
         >>> import adamkit
@@ -96,6 +107,14 @@ def step(
         if array.shape != parameter.shape:
             raise ValueError(f"{name} must have the parameter's shape {parameter.shape}. Received: {array.shape}")
     dtype = _arithmetic_dtype(parameter)
+    variant = variants.check(
+        Variant(nesterov, rectified, cautious, adopt),
+        amsgrad=state.max_second_moment is not None,
+        epsilon_hat=epsilon_hat,
+        bias_correction=bias_correction,
+        adaptivity=adaptivity,
+        epsilon=epsilon,
+    )
     coefficients = rule.coefficients(
         state.step + 1,
         rule.check_number("learning_rate", learning_rate),
@@ -107,6 +126,7 @@ def step(
         decoupled=rule.check_flag("decoupled", decoupled),
         bias_correction=rule.check_flag("bias_correction", bias_correction),
         adaptivity=rule.check_flag("adaptivity", adaptivity),
+        variant=variant,
     )
     new = rule.update(parameter.astype(dtype), gradient.astype(dtype), *state[1:], coefficients, xp=np)
     return new.parameter.astype(parameter.dtype), AdamState(state.step + 1, *new[1:])

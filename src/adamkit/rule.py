@@ -1,13 +1,16 @@
 """Adam's update rule: the one place where the formula stands.
 
 Kingma and Ba, "Adam: A Method for Stochastic Optimization" (ICLR 2015, arXiv:1412.6980), Algorithm 1. Everything here
-is a pure function of arrays and numbers, written for any array namespace that has `sqrt`, `maximum`, `where` and
-`expm1`: NumPy, `jax.numpy`, `keras.ops`, PyTorch. The caller decides the dtype; see `docs/architecture.md`.
+is a pure function of arrays and numbers, written for any array namespace that has `sqrt`, `maximum`, `minimum`,
+`where`, `sign` and `expm1`: NumPy, `jax.numpy`, `keras.ops`, PyTorch. The caller decides the dtype; see
+`docs/architecture.md`.
 """
 
 import math
 import numbers
 from typing import Any, NamedTuple
+
+from adamkit.variants import ADAM, Variant, rectification
 
 Array = Any
 Scalar = Any  # a Python float, or a 0-d array where a framework traces the number
@@ -40,6 +43,11 @@ class Coefficients(NamedTuple):
     shrinkage: Scalar  # η·λ, decoupled weight decay
     penalty: Scalar  # λ, coupled weight decay (L2)
     adaptive: bool = True  # whether a step is divided by √v̂ + ε
+    root_epsilon: Scalar = 0.0  # what is added to v below the root, bias-corrected as v is
+    variant: Variant = ADAM
+    gradient_share: Scalar = 0.0  # of g beside `step_size` of m, with `nesterov`
+    root_share: Scalar = 1.0  # with `rectified`: 0 in the first steps, which are not divided by √v̂ + ε
+    clip: Scalar = 0.0  # with `adopt`: the bound of g/√v
 
 
 class Update(NamedTuple):
@@ -68,6 +76,8 @@ def coefficients(
     decoupled: bool = True,
     bias_correction: bool = True,
     adaptivity: bool = True,
+    root_epsilon: Scalar = 0.0,
+    variant: Variant = ADAM,
     xp: Any = math,
 ) -> Coefficients:
     """The numbers of step t >= 1.
@@ -79,11 +89,14 @@ def coefficients(
     Two parts of the rule can be left out, to see what they are for; a third is left out by β₁ = 0. Without
     `bias_correction` m̂ = m and v̂ = v. Without `adaptivity` the step is η·m̂: gradient descent with momentum, in which
     neither β₂ nor ε nor AMSGrad has a part.
+
+    `root_epsilon` is optax's ε̄ in √(v̂ + ε̄). `variant` must be one that `variants.check` accepts.
     """
-    root, correction = _corrections(step, first_decay, second_decay, xp) if bias_correction else (1.0, 1.0)
+    corrected = bias_correction and not variant.adopt
+    root, correction = _corrections(step, first_decay, second_decay, xp) if corrected else (1.0, 1.0)
     if not adaptivity:
         root = 1.0
-    return Coefficients(
+    k = Coefficients(
         first_decay,
         second_decay,
         step_size=learning_rate * root / correction,
@@ -91,7 +104,29 @@ def coefficients(
         shrinkage=learning_rate * weight_decay if decoupled and not _is_zero(weight_decay) else 0.0,
         penalty=0.0 if decoupled else weight_decay,
         adaptive=adaptivity,
+        root_epsilon=0.0 if _is_zero(root_epsilon) else root_epsilon * root * root,
+        variant=variant,
     )
+    if variant.nesterov:  # m̂ = β₁·m/(1 - β₁ᵗ⁺¹) + (1 - β₁)·g/(1 - β₁ᵗ)
+        coming = _bias_correction(step + 1, first_decay, xp) if corrected else 1.0
+        k = k._replace(
+            step_size=learning_rate * root * first_decay.beta / coming,
+            gradient_share=k.step_size * first_decay.complement,
+        )
+    if variant.rectified:
+        k = _rectified(k, step, root, xp)
+    if variant.adopt:  # c_t = t^¼, where the first step, which only sets v to g², is step 0
+        k = k._replace(second_decay=_from_the_second(step, second_decay, xp), clip=(step - 1) ** 0.25)
+    return k
+
+
+class Change(NamedTuple):
+    """What is taken from a parameter in one step, and its new moments."""
+
+    change: Array
+    first_moment: Array
+    second_moment: Array
+    max_second_moment: Array | None
 
 
 def update(
@@ -109,22 +144,86 @@ def update(
     root: it is on where `max_second_moment` is given. Decoupled weight decay: Loshchilov and Hutter 2019,
     arXiv:1711.05101, Algorithm 2.
     """
+    new = change_of(parameter, gradient, first_moment, second_moment, max_second_moment, k, xp)
+    return Update(parameter - new.change, *new[1:])
+
+
+def change_of(
+    parameter: Array,
+    gradient: Array,
+    first_moment: Array,
+    second_moment: Array,
+    max_second_moment: Array | None,
+    k: Coefficients,
+    xp: Any,
+    *,
+    size: Array | None = None,
+) -> Change:
+    """What `update` takes from the parameter. Of complex numbers v is the mean of |g|², and `size` is |g|."""
     if not _is_zero(k.penalty):
         gradient = gradient + k.penalty * parameter
-    m = moving_average(first_moment, gradient, k.first_decay, xp)  # β₁·m + (1 - β₁)·g
-    if not k.adaptive:
-        change = k.step_size * m  # η·m̂
-        if not _is_zero(k.shrinkage):
-            change = change + k.shrinkage * parameter
-        return Update(parameter - change, m, second_moment, max_second_moment)
-    v = moving_average(second_moment, gradient * gradient, k.second_decay, xp)  # β₂·v + (1 - β₂)·g²
-    if max_second_moment is not None:
-        max_second_moment = xp.maximum(max_second_moment, v)
-    scale = v if max_second_moment is None else max_second_moment
-    change = k.step_size * m / (xp.sqrt(scale) + k.epsilon)  # η·m̂ / (√v̂ + ε)
+    if size is not None:
+        size = bounded(size, k.second_decay, xp)
+    elif k.adaptive:
+        gradient = bounded(gradient, k.second_decay, xp)
+    averaged = _normalized(gradient, second_moment, k, xp) if k.variant.adopt else gradient
+    m = moving_average(first_moment, averaged, k.first_decay, xp)  # β₁·m + (1 - β₁)·g
+    change = k.step_size * m  # η·m̂
+    if k.variant.nesterov:
+        change = change + k.gradient_share * averaged
+    v = second_moment
+    if k.adaptive:
+        v = second_average(second_moment, gradient if size is None else size, k.second_decay, xp)  # β₂·v + (1 - β₂)·g²
+        if max_second_moment is not None:
+            max_second_moment = xp.maximum(max_second_moment, v)
+        if not k.variant.adopt:
+            change = change / _divisor(v if max_second_moment is None else max_second_moment, k, xp)
+    if k.variant.cautious:  # a step goes against the gradient or not at all; NaN stays
+        change = xp.where(change * xp.sign(gradient) <= 0, 0.0 * gradient, change)
     if not _is_zero(k.shrinkage):
         change = change + k.shrinkage * parameter
-    return Update(parameter - change, m, v, max_second_moment)
+    return Change(change, m, v, max_second_moment)
+
+
+def _divisor(scale: Array, k: Coefficients, xp: Any) -> Array:
+    """√v̂ + ε, both times √(1 - β₂ᵗ)."""
+    if not _is_zero(k.root_epsilon):
+        scale = scale + k.root_epsilon
+    root = xp.sqrt(scale)
+    return (k.root_share * root if k.variant.rectified else root) + k.epsilon
+
+
+def _normalized(gradient: Array, second_moment: Array, k: Coefficients, xp: Any) -> Array:
+    """ADOPT: g / max(√v, ε) with the v of the step before, within ±c_t (Taniguchi et al. 2024, Algorithm 2)."""
+    normalized = gradient / xp.maximum(xp.sqrt(second_moment), k.epsilon)
+    return xp.maximum(xp.minimum(normalized, k.clip), -k.clip)
+
+
+def _rectified(k: Coefficients, step: Scalar, root: Scalar, xp: Any) -> Coefficients:
+    """RAdam: a step is r_t times as large from ρ_t > 5 on, and before it η·m̂, momentum alone (Liu et al. 2020)."""
+    factor, length = rectification(step, k.second_decay.complement, k.second_decay.log, xp)
+    if xp is math:
+        if length > 5:
+            return k._replace(step_size=k.step_size * factor, gradient_share=k.gradient_share * factor)
+        change = {"epsilon": 1.0, "root_share": 0.0}
+        return k._replace(step_size=k.step_size / root, gradient_share=k.gradient_share / root, **change)
+    tractable = length > 5
+    factor = xp.where(tractable, factor, 1 / root)
+    return k._replace(
+        step_size=k.step_size * factor,
+        gradient_share=k.gradient_share * factor,
+        epsilon=xp.where(tractable, k.epsilon, 1.0),
+        root_share=xp.where(tractable, 1.0, 0.0),
+    )
+
+
+def _from_the_second(step: Scalar, decay: Decay, xp: Any) -> Decay:
+    """The decay, but in the first step one that keeps nothing of before."""
+    if xp is math:
+        return Decay.of(0.0) if step == 1 else decay
+    first = step == 1
+    beta, complement = (number + 0.0 * step for number in (decay.beta, decay.complement))  # of the step's dtype
+    return Decay(xp.where(first, 0.0 * step, beta), xp.where(first, 0.0 * step + 1.0, complement), decay.log)
 
 
 def moving_average(average: Array, value: Array, decay: Decay, xp: Any) -> Array:
@@ -137,6 +236,40 @@ def moving_average(average: Array, value: Array, decay: Decay, xp: Any) -> Array
     if isinstance(decay.beta, float):
         return average + decay.complement * difference if decay.beta >= 0.5 else value - decay.beta * difference
     return xp.where(decay.beta >= 0.5, average + decay.complement * difference, value - decay.beta * difference)
+
+
+def second_average(average: Array, gradient: Array, decay: Decay, xp: Any) -> Array:
+    """β·average + (1 - β)·g², at most `largest_second_moment`, for gradients that `bounded` has bounded.
+
+    As `moving_average`, but (1 - β)·g·g is taken as it stands: g² is infinite from |g| = 1.8·10¹⁹ on in float32.
+    """
+    share = decay.complement * gradient * gradient
+    if isinstance(decay.beta, float):
+        new = average + (share - decay.complement * average) if decay.beta >= 0.5 else share + decay.beta * average
+    else:
+        forward, backward = average + (share - decay.complement * average), share + decay.beta * average
+        new = xp.where(decay.beta >= 0.5, forward, backward)
+    return xp.minimum(new, largest_second_moment(average.dtype))
+
+
+def bounded(gradient: Array, decay: Decay, xp: Any) -> Array:
+    """The gradient, at most as large as `largest_gradient`; NaN where it is not finite."""
+    bound = largest_gradient(gradient.dtype, decay, xp)
+    return xp.maximum(xp.minimum(gradient, bound), -bound) + (gradient - gradient)  # + 0, or NaN
+
+
+def largest_second_moment(dtype: Any) -> float:
+    """The largest v: a power of two, which every format of `moments` has. 2¹²⁷, or 2¹⁰²³ for float64."""
+    return 2.0**1023 if str(dtype).endswith("float64") else 2.0**127
+
+
+def largest_gradient(dtype: Any, decay: Decay, xp: Any = math) -> Scalar:
+    """The largest |g| whose (1 - β₂)·g² v can hold: 4.1·10²⁰ in float32 for β₂ = 0.999.
+
+    A larger gradient counts as this one, so that a step is never larger than Adam's usual bound, η/√(1 - β₂).
+    """
+    root = math.sqrt if isinstance(decay.complement, float) else xp.sqrt
+    return math.sqrt(largest_second_moment(dtype)) / root(decay.complement)
 
 
 def check_number(name: str, value: Any, *, below: float = math.inf) -> float:
@@ -172,7 +305,10 @@ def check_flag(name: str, value: Any) -> bool:
 
 def _corrections(step: Scalar, first: Decay, second: Decay, xp: Any) -> tuple[Scalar, Scalar]:
     """√(1 - β₂ᵗ) and 1 - β₁ᵗ."""
-    return xp.sqrt(bias_correction(step, second, xp)), bias_correction(step, first, xp)
+    return xp.sqrt(_bias_correction(step, second, xp)), _bias_correction(step, first, xp)
+
+
+_bias_correction = bias_correction  # where an argument has that name
 
 
 def _is_zero(value: Scalar) -> bool:

@@ -1,4 +1,4 @@
-"""Bias correction and adaptivity left out: the oracle's path on each backend, in each format, and in Keras."""
+"""Bias correction and adaptivity left out, and variants: the oracle's path on each backend, and in Keras."""
 
 import keras
 import numpy as np
@@ -10,6 +10,11 @@ from tests import reference
 from tests.keras.test_exactness import as_numpy
 
 SWITCHES = [{"bias_correction": False}, {"adaptivity": False}, {"bias_correction": False, "adaptivity": False}]
+VARIANTS = [
+    {"nesterov": True, "rectified": True},
+    {"cautious": True, "amsgrad": True},
+    {"adopt": True, "nesterov": True, "cautious": True},
+]
 OPTIONS = {"learning_rate": 0.01, "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-5, "weight_decay": 0.1}
 
 
@@ -29,6 +34,36 @@ def test_steps_follow_the_oracle(switches, more):
     options = OPTIONS | switches | more
     expected = reference.run(start, gradients, **options)[-1].theta
     np.testing.assert_allclose(path(Adam(**options), gradients, start), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
+def test_variants_follow_the_oracle(variant):
+    rng = np.random.default_rng(1)
+    start = rng.normal(size=(3, 4)).astype("float32")
+    gradients = rng.normal(size=(9, 3, 4)).astype("float32")
+    options = OPTIONS | variant
+    expected = reference.run(start, gradients, **options)[-1].theta
+    np.testing.assert_allclose(path(Adam(**options), gradients, start), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_variant_trains_in_fit_and_is_saved():
+    """Where the step is compiled."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(64, 3)).astype("float32")
+    found = []
+    for eager in (False, True):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(Adam(0.01, nesterov=True, rectified=True), loss="mse", run_eagerly=eager)
+        model.fit(x, x[:, :1], batch_size=8, epochs=2, shuffle=False, verbose=0)
+        found.append(as_numpy(model.trainable_variables[0]))
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    again = Adam.from_config(model.optimizer.get_config())
+    assert (again.nesterov, again.rectified, again.cautious, again.adopt) == (True, True, False, False)
+    with pytest.raises(ValueError, match=r"only Adam itself can become .* nesterov-rectified"):
+        again.to_keras()
+    with pytest.raises(ValueError, match="adopt=True does not go with epsilon_hat=True"):
+        Adam(adopt=True, epsilon_hat=True)
 
 
 def test_a_switch_reaches_narrow_moments_and_narrow_variables():

@@ -6,6 +6,7 @@ import torch
 
 from adamkit import arrays, moments, rounding, rule
 from adamkit.kernels.form import Form
+from adamkit.variants import ADAM, Variant
 
 WIDE = [Form(dtype) for dtype in ("float32", "float64")]
 FORMS = [  # not all combinations: each takes a second to compile
@@ -24,6 +25,11 @@ FORMS = [  # not all combinations: each takes a second to compile
     Form("float16", "float32", "compensated8"),
     Form("float16", "float32", "stochastic"),
     Form("float16", "float32", "nearest"),
+]
+VARIANTS = [
+    Form(variant=Variant(nesterov=True, rectified=True)),
+    Form(amsgrad=True, variant=Variant(cautious=True)),
+    Form("bfloat16", "int8", "compensated", variant=Variant(nesterov=True, cautious=True, adopt=True)),
 ]
 ELEMENTS = {torch.bfloat16: ml_dtypes.bfloat16, torch.float16: np.float16}
 
@@ -75,17 +81,16 @@ def copies(columns):
     return {name: [x if isinstance(x, int) else x.clone() for x in column] for name, column in columns.items()}
 
 
-def coefficients(step=3, beta_1=0.9, beta_2=0.999, weight_decay=0.0, decoupled=True):
-    return rule.coefficients(
-        step, 0.01, rule.Decay.of(beta_1), rule.Decay.of(beta_2), 1e-8, weight_decay, decoupled=decoupled
-    )
+def coefficients(step=3, beta_1=0.9, beta_2=0.999, weight_decay=0.0, decoupled=True, variant=ADAM):
+    first, second = rule.Decay.of(beta_1), rule.Decay.of(beta_2)
+    return rule.coefficients(step, 0.01, first, second, 1e-8, weight_decay, decoupled=decoupled, variant=variant)
 
 
 def encoded(moment, name, form, number):
     """A moment as `moments` stores it, in NumPy."""
-    if form.moments == "bfloat16":
+    if form.format_of(name) == "bfloat16":
         return (moments.round_to_bfloat16(moment, number, arrays.namespace(np)).astype(ml_dtypes.bfloat16),)
-    if form.moments == "int8":
+    if form.format_of(name) == "int8":
         return (moments.encode_first if name == "first" else moments.encode_second)(moment, number, np)
     return (moment,)
 
@@ -99,7 +104,7 @@ def by_rule(form, columns, k, number):
             theta = rounding.restore(theta, held.get("remainder"), np)
         old = {}
         for name in ("first", "second", "largest"):
-            if name in held and form.moments == "int8":
+            if name in held and form.format_of(name) == "int8":
                 decode = moments.decode_first if name == "first" else moments.decode_second
                 old[name] = decode(held[name], held[f"{name}_scale"], np)
             elif name in held:

@@ -347,6 +347,23 @@ def test_hooks_run_around_a_step():
     assert seen == ["before", "after"]
 
 
+def test_differentiable_steps_have_pytorchs_gradients_of_tensor_hyperparameters():
+    found = []
+    for make in (Adam, torch.optim.Adam):
+        lr, beta_1, beta_2 = (torch.tensor(x, requires_grad=True) for x in (0.1, 0.9, 0.99))
+        leaf = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+        parameters = [leaf.clone(), 2 * leaf]
+        options = {"lr": lr, "betas": (beta_1, beta_2), "differentiable": True}
+        optimizer = make(parameters, **options, foreach=False)
+        for step in range(3):
+            for parameter in parameters:
+                parameter.grad = torch.tensor([1.0, -0.3, 0.2]) * (step + 1)
+            optimizer.step()
+        sum((parameter**2).sum() for parameter in parameters).backward()
+        found.append([x.grad for x in (lr, beta_1, beta_2, leaf)])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
 def test_differentiable_steps_carry_the_gradient_of_the_learning_rate():
     start = torch.ones(3, dtype=torch.float64)
     weight = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)

@@ -11,13 +11,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from adamkit import arrays, moments, rounding, rule
+from adamkit import arrays, moments, rounding, rule, variants
 from adamkit.guards import check_nonfinite, not_finite
 from adamkit.keras.internals import averages_of, copy_exclusions, learning_rate_of, own_value, trained_by
 from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
+from adamkit.variants import ADAM, SWITCHES, Variant
 
-_SWITCHES = ("bias_correction", "adaptivity")  # parts of the rule that can be left out
-_OWN_ARGUMENTS = ("epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", "on_nonfinite", *_SWITCHES)
+_PARTS = ("bias_correction", "adaptivity")  # of the rule, that can be left out
+_OWN_ARGUMENTS = (
+    "epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", "on_nonfinite", *_PARTS, *SWITCHES
+)  # fmt: skip
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
 
@@ -76,10 +79,19 @@ class Adam(keras.optimizers.Adam):
             begin at 0. Defaults to True.
         adaptivity: False leaves out the division by √v̂ + ε: the step is η·m̂, gradient descent with momentum, and
             wants a larger η. `beta_2`, `epsilon` and `amsgrad` then have no part in it. Defaults to True.
+        nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). Without the momentum schedule of
+            `keras.optimizers.Nadam`. Defaults to False.
+        rectified: RAdam (Liu et al. 2020, arXiv:1908.03265): the first steps are momentum alone, and the next smaller,
+            while v knows too little. Defaults to False.
+        cautious: Of a step, only what goes against the gradient (Liang et al. 2024, arXiv:2411.16085). Defaults to
+            False.
+        adopt: ADOPT (Taniguchi et al. 2024, arXiv:2411.02853), which converges for any β₂: the gradient is divided by
+            the root of the v before it, and m is the mean of that. The first step only sets v. Its paper has β₂ =
+            0.9999 and ε = 1e-6. Defaults to False.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range, or unknown.
+        ValueError: An argument is out of its range, unknown, or does not go with another.
 
     Example:
         >>> import keras
@@ -116,6 +128,10 @@ class Adam(keras.optimizers.Adam):
         bias_correction: bool = True,
         adaptivity: bool = True,
         on_nonfinite: str = "propagate",
+        nesterov: bool = False,
+        rectified: bool = False,
+        cautious: bool = False,
+        adopt: bool = False,
         **kwargs: Any,
     ):
         checked: Any = learning_rate
@@ -148,6 +164,14 @@ class Adam(keras.optimizers.Adam):
         self._guard: Any = None  # with "skip" the number of skipped steps, with "raise" a step and a variable
         self.bias_correction = rule.check_flag("bias_correction", bias_correction)
         self.adaptivity = rule.check_flag("adaptivity", adaptivity)
+        self.nesterov, self.rectified, self.cautious, self.adopt = variants.check(
+            Variant(nesterov, rectified, cautious, adopt),
+            amsgrad=amsgrad,
+            epsilon_hat=epsilon_hat,
+            bias_correction=bias_correction,
+            adaptivity=adaptivity,
+            epsilon=self.epsilon,
+        )
 
     def build(self, var_list):
         """Make the optimizer's variables: for each variable of the model the moments, and what rounding it drops."""
@@ -171,12 +195,12 @@ class Adam(keras.optimizers.Adam):
         for kinds in (MOMENT_NAMES[:2], MOMENT_NAMES[2:] if self.amsgrad else ()):  # the order of the moments
             for own, variable in zip(scales, variables, strict=True):
                 size = math.prod(variable.shape)
-                if moments.format_of(size, self.moment_dtype) != "int8":
-                    continue
                 if self._overwrite_variable_with_gradient(variable):
                     continue
                 prefix = (getattr(variable, "path", None) or variable.name).replace("/", "_").replace(":", "_")
                 for name in kinds:
+                    if self._moment_format(name, size) != "int8":
+                        continue
                     own[MOMENT_NAMES.index(name)] = self.add_variable(
                         (moments.blocks(size),), dtype="uint8", name=f"{prefix}_{name}_scale"
                     )
@@ -196,9 +220,14 @@ class Adam(keras.optimizers.Adam):
         if dtype is not None and keras.backend.standardize_dtype(dtype) in rounding.NARROW:
             dtype = "float32"
         if kind in MOMENT_NAMES:
-            stored = moments.format_of(math.prod(shape), self.moment_dtype)
+            stored = self._moment_format(kind, math.prod(shape))
             dtype = {"float32": dtype, "int8": "uint8"}.get(stored, stored)
         return super().add_variable(shape, initializer, dtype, *args, name=name, **kwargs)
+
+    def _moment_format(self, name: str, size: int) -> str:
+        """How a moment of a variable of that many elements is stored, one of `moments.FORMATS`."""
+        stored = moments.format_of(size, self.moment_dtype)
+        return stored if name == "momentum" else moments.second_format(stored, self.amsgrad)
 
     def apply(self, grads, trainable_variables=None):
         """One step: update the variables by their gradients.
@@ -285,9 +314,7 @@ class Adam(keras.optimizers.Adam):
         coefficients = self._coefficients(learning_rate)
         if not self._use_weight_decay(variable):
             coefficients = coefficients._replace(shrinkage=0.0)
-        coefficients = coefficients._replace(
-            **{name: ops.cast(x, dtype) for name, x in coefficients._asdict().items() if ops.is_tensor(x)}
-        )
+        coefficients = _cast(coefficients, dtype)
         slots = self._slots(variable)
         first, second, *maximum = (slot.read(dtype) for slot in slots)
         new = rule.update(
@@ -359,8 +386,12 @@ class Adam(keras.optimizers.Adam):
             epsilon_hat=self.epsilon_hat,
             bias_correction=self.bias_correction,
             adaptivity=self.adaptivity,
+            variant=self._variant(),
             xp=xp,
         )
+
+    def _variant(self) -> Variant:
+        return Variant(*[getattr(self, name) for name in SWITCHES])
 
     def _step_in_one_pass(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:
         """The step of all variables by the CPU kernel; False, with nothing done, where it does not apply."""
@@ -380,6 +411,7 @@ class Adam(keras.optimizers.Adam):
                 self.parameter_rounding if dtype in rounding.NARROW else "nearest",
                 self.amsgrad,
                 gradient=None if given == dtype else given,
+                variant=self._variant(),
             )
             state = [slot.values for slot in slots] + [slot.scales for slot in slots] + [remainder]
             tensors = [variable.value, gradient, *(part.value for part in state if part is not None)]
@@ -413,7 +445,7 @@ class Adam(keras.optimizers.Adam):
         if traced or values[0] is not own_value(variables[0]):  # the latter in a `StatelessScope`: the caller's arrays
             return False
         numbers = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat)
-        key = (*numbers, self.bias_correction, self.adaptivity, *map(id, variables))
+        key = (*numbers, self.bias_correction, self.adaptivity, self._variant(), *map(id, variables))
         programs = _PROGRAMS.setdefault(self, {})
         if key not in programs:
             optimizer = weakref.ref(self)
@@ -508,6 +540,7 @@ class Adam(keras.optimizers.Adam):
 
         Its hyperparameters, step count, moments and averages are taken over, and `epsilon_hat=True` puts ε where Keras
         has it. `optimizer` is left as it is.
+        On TensorFlow rows that a sparse gradient repeats are summed before they are squared, unlike in Keras.
 
         Args:
             optimizer: The optimizer to take over; built on its variables or not yet.
@@ -539,10 +572,12 @@ class Adam(keras.optimizers.Adam):
         by where ε is added, which fades as β₂ᵗ does.
 
         Raises:
-            ValueError: A part of the rule is left out (`bias_correction` or `adaptivity` is False): Keras's Adam has
-                all of it.
+            ValueError: A part of the rule is left out (`bias_correction` or `adaptivity` is False), or it is a variant
+                (`nesterov` and the like): Keras's Adam is neither.
         """
-        for name in _SWITCHES:
+        if (variant := self._variant()) != ADAM:
+            raise ValueError(f"only Adam itself can become a keras.optimizers.Adam. Received: {variant.name()}")
+        for name in _PARTS:
             if not getattr(self, name):
                 raise ValueError(f"{name} must be True for a keras.optimizers.Adam, which has it. Received: False")
         config = {name: value for name, value in _arguments(self).items() if name not in _OWN_ARGUMENTS}
@@ -596,6 +631,17 @@ def _dense(gradient: Any) -> Any:
     import tensorflow as tf
 
     return tf.convert_to_tensor(gradient)
+
+
+def _cast(k: Any, dtype: str) -> Any:
+    """Coefficients with their tensors in a dtype."""
+    return k._replace(
+        **{
+            name: _cast(x, dtype) if isinstance(x, rule.Decay) else ops.cast(x, dtype)
+            for name, x in k._asdict().items()
+            if isinstance(x, rule.Decay) or ops.is_tensor(x)
+        }
+    )
 
 
 def _arithmetic_dtype(variable: Any) -> str:

@@ -15,6 +15,7 @@ from adamkit.torch.guards import first_nonfinite
 from adamkit.torch.internals import load_hooks, outside_of_graphs
 from adamkit.torch.one_pass import Memory
 from adamkit.torch.steps import refuse_capture, refuse_sparse, step_group
+from adamkit.variants import SWITCHES
 
 
 class Adam(Optimizer):
@@ -56,11 +57,19 @@ class Adam(Optimizer):
             before the step. Not with `capturable`.
         lazy: What a sparse gradient means. True: only the entries that it has are stepped, and their moments with them,
             as in `torch.optim.SparseAdam`. False: it is an error, as in `torch.optim.Adam`.
+        nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). Without the momentum schedule of
+            `torch.optim.NAdam`. These four switches a group may have of its own.
+        rectified: RAdam (Liu et al. 2020, arXiv:1908.03265), as `torch.optim.RAdam`, but with ε after bias correction:
+            the first steps are momentum alone, and the next smaller, while v knows too little.
+        cautious: Of a step, only what goes against the gradient (Liang et al. 2024, arXiv:2411.16085).
+        adopt: ADOPT (Taniguchi et al. 2024, arXiv:2411.02853), which converges for any β₂: the gradient is divided by
+            the root of the v before it, and m is the mean of that. The first step only sets v. Its paper has
+            betas=(0.9, 0.9999), eps=1e-6.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, there are no parameters, one occurs in two groups, or one cannot be
-            stored as `moment_dtype` says.
+        ValueError: An argument is out of range, two do not go together, there are no parameters, one occurs in two
+            groups, or one cannot be stored as `moment_dtype` says.
 
     Example:
         >>> import torch
@@ -97,6 +106,10 @@ class Adam(Optimizer):
         rounding_seed: int = 0,
         lazy: bool = False,
         on_nonfinite: str = "propagate",
+        nesterov: bool = False,
+        rectified: bool = False,
+        cautious: bool = False,
+        adopt: bool = False,
     ) -> None:
         self.on_nonfinite = check_nonfinite("on_nonfinite", on_nonfinite)
         if capturable and on_nonfinite != "propagate":
@@ -117,6 +130,10 @@ class Adam(Optimizer):
             "parameter_rounding": parameter_rounding,
             "rounding_seed": rounding_seed,
             "lazy": lazy,
+            "nesterov": nesterov,
+            "rectified": rectified,
+            "cautious": cautious,
+            "adopt": adopt,
         }
         self._memory = Memory()
         super().__init__(params, checked(defaults))
@@ -129,6 +146,9 @@ class Adam(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a state from `load_state_dict`, `copy.deepcopy` or `pickle`."""
         super().__setstate__(state)
+        for group in self.param_groups:
+            for name in SWITCHES:  # which a pickle of before does not have
+                group.setdefault(name, False)
         self._memory = Memory()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamkit import moments, rounding
+from adamkit import moments, rounding, variants
+from adamkit.variants import SWITCHES, Variant
 
 
 def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
     """`options` with betas as two floats; raises as `torch.optim.Adam` does, naming the option and what is accepted."""
     suffix = f" ({where})" if where else ""
     lr, betas, foreach, capturable = (options[name] for name in ("lr", "betas", "foreach", "capturable"))
-    for name in ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "lazy"):
+    flags = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "lazy", *SWITCHES)
+    for name in flags:
         if not isinstance(options[name], bool):
             raise TypeError(f"{name} must be True or False. Received: {options[name]!r}{suffix}")
     for name in ("foreach", "fused"):
@@ -47,6 +49,9 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
     if options["fused"] and options["differentiable"]:
         raise RuntimeError("`fused` does not support `differentiable`" + suffix)
     try:
+        variants.check(
+            Variant(*[options[name] for name in SWITCHES]), amsgrad=options["amsgrad"], epsilon=options["eps"]
+        )
         moments.check_format("moment_dtype", options["moment_dtype"])
         rounding.check_rounding("parameter_rounding", options["parameter_rounding"])
         rounding.check_seed("rounding_seed", options["rounding_seed"])
@@ -59,7 +64,8 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
                 f"moment_dtype={options['moment_dtype']!r} does not go with {name}=True: {reason}. "
                 f"Use moment_dtype='float32'{suffix}"
             )
-    return {**options, "betas": tuple(map(float, betas))}
+    # Tensors stay where autograd is to see them.
+    return {**options, "betas": betas if options["differentiable"] else tuple(map(float, betas))}
 
 
 def checked_parameters(entries: Iterable[Any], options: dict[str, Any], where: str) -> list[Any]:
@@ -98,5 +104,5 @@ def _check_range(what: str, name: str, value: Any, suffix: str, below: float = m
     accepted = "a finite number >= 0" + (f" and < {below:g}" if below < math.inf else "")
     if isinstance(value, bool) or not isinstance(value, (numbers.Real, Tensor)):
         raise TypeError(f"{name} must be {accepted}. Received: {value!r} of type {type(value).__name__}{suffix}")
-    if not 0 <= float(value) < below:
+    if not 0 <= float(value.detach() if isinstance(value, Tensor) else value) < below:
         raise ValueError(f"Invalid {what}: {value}. {name} must be {accepted}{suffix}")

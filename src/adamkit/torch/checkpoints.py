@@ -36,7 +36,7 @@ def checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) -> 
             "loaded state dict has a different number of parameter groups: "
             f"{len(saved_groups)} instead of {len(groups)}"
         )
-    required = ("lr", "betas", "eps", "weight_decay", "amsgrad")
+    required = ("lr", "betas", "eps", "weight_decay")
     for number, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
         where = f"parameter group {number} of the loaded state dict"
         if not isinstance(saved, dict):
@@ -49,6 +49,7 @@ def checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) -> 
                 "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
                 f"{where} has {len(saved['params'])} parameters instead of {len(group['params'])}"
             )
+        saved.setdefault("amsgrad", False)  # as PyTorch does for a checkpoint from before there was one
         options = {name: saved.get(name, group[name]) for name in group if name not in ("params", "param_names")}
         if not isinstance(group["betas"][0], Tensor):
             options = checked(options, where)
@@ -58,7 +59,7 @@ def checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) -> 
 
 def loaded_state(
     state_dict: dict[str, Any], groups: list[dict[str, Any]], saved_groups: list[dict[str, Any]]
-) -> dict[Tensor, dict[str, Any]]:
+) -> dict[Any, Any]:
     """The checkpoint's state by this optimizer's parameters, for groups that `checked_groups` has returned."""
     saved_ids = list(chain.from_iterable(group["params"] for group in saved_groups))
     places = [
@@ -67,13 +68,11 @@ def loaded_state(
         for index, parameter in enumerate(group["params"])
     ]
     by_id = dict(zip(saved_ids, places, strict=True))
-    state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
+    state: dict[Any, Any] = defaultdict(dict)
     for key, values in state_dict["state"].items():
-        if key not in by_id:
-            raise ValueError(
-                f"state_dict has a state for parameter {key!r}, which is in none of its param_groups. "
-                f"Received: param_groups with the parameters {_shortened(saved_ids)}"
-            )
+        if key not in by_id:  # of no parameter: some other tool's, which PyTorch keeps as it is
+            state[key] = deepcopy(values)
+            continue
         parameter, saved, index = by_id[key]
         name = saved.get("param_names", {index: f"with the index {key!r}"})[index]
         state[parameter] = _state_of_parameter(values, parameter, saved, f"parameter {name}")
@@ -88,8 +87,7 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
         return {}
     names = [MOMENTS[column] for column in ("first", "second", "largest")[: 3 if group["amsgrad"] else 2]]
     required = {"step", *names}
-    missing, unknown = required - set(values), set(values) - {"step", *STATE.values()}
-    if missing or unknown:
+    if required - set(values):
         raise ValueError(
             f"the state of {name} must have the keys {sorted(required)}. Received: {sorted(map(str, values))}"
         )
@@ -121,7 +119,15 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
     if not in_format:
         saved = state_in_form({**saved, "step": loaded["step"]}, parameter, form)
     loaded.update({key: saved[key].clone() for key in state_names(form)})
-    return loaded
+    return loaded | {key: _foreign(values[key], parameter) for key in values if key not in {"step", *STATE.values()}}
+
+
+def _foreign(value: Any, parameter: Tensor) -> Any:
+    """What another tool keeps in a parameter's state, as PyTorch takes it over: in its dtype, on its device."""
+    if not isinstance(value, Tensor):
+        return deepcopy(value)
+    dtype = parameter.dtype if parameter.is_floating_point() and value.is_floating_point() else value.dtype
+    return value.detach().to(parameter.device, dtype, copy=True)
 
 
 def _check_moment(values: dict[str, Any], key: str, parameter: Tensor, name: str) -> None:
@@ -143,7 +149,3 @@ def _check_tensor(key: str, value: Any, shape: Sequence[int], name: str) -> None
         raise TypeError(f"{key!r} of {name} must be a tensor. Received: type {type(value).__name__}")
     if value.shape != tuple(shape):
         raise ValueError(f"{key!r} of {name} must have the shape {tuple(shape)}. Received: {tuple(value.shape)}")
-
-
-def _shortened(values: Sequence[Any], most: int = 10) -> str:
-    return ", ".join(map(repr, values[:most])) + (", …" if len(values) > most else "")

@@ -5,8 +5,10 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adamkit import rule
+from adamkit.variants import SWITCHES, Variant
 
 
 def coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coefficients:
@@ -20,13 +22,31 @@ def coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coeff
     return rule.coefficients(
         step,
         lr,
-        _decay(float(beta_1)),
-        _decay(float(beta_2)),
+        _decay(beta_1, xp),
+        _decay(beta_2, xp),
         group["eps"],
         group["weight_decay"],
         decoupled=group["decoupled_weight_decay"],
+        variant=variant_of(group),
         xp=xp,
     )
 
 
-_decay = functools.lru_cache(rule.Decay.of)
+def variant_of(group: dict[str, Any]) -> Variant:
+    """The switches of a group."""
+    return Variant(*[group[name] for name in SWITCHES])
+
+
+def has_tensors(group: dict[str, Any]) -> bool:
+    """Whether autograd is to see the step as a function of the learning rate or the betas."""
+    return group["differentiable"] and any(isinstance(number, Tensor) for number in (group["lr"], *group["betas"]))
+
+
+def _decay(beta: Any, xp: Any) -> rule.Decay:
+    if xp is torch and isinstance(beta, Tensor) and beta.requires_grad:
+        beta = beta.double()
+        return rule.Decay(beta, 1 - beta, beta.log())
+    return _decay_of(float(beta))
+
+
+_decay_of = functools.lru_cache(rule.Decay.of)

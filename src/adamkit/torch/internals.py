@@ -14,6 +14,7 @@ foreach_add_ = torch._foreach_add_
 foreach_copy_ = torch._foreach_copy_
 foreach_div = torch._foreach_div
 foreach_maximum = torch._foreach_maximum
+foreach_minimum = torch._foreach_minimum
 foreach_mul = torch._foreach_mul
 foreach_sqrt = torch._foreach_sqrt
 foreach_sub = torch._foreach_sub

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adamkit import rounding, rule
-from adamkit.torch.coefficients import coefficients
+from adamkit.torch.coefficients import coefficients, has_tensors
 from adamkit.torch.internals import foreach_copy_
 from adamkit.torch.state import MOMENTS, Slot, as_real, decoded, encoded
 from adamkit.torch.tensors import OneTensor, Tensors
@@ -19,6 +19,9 @@ def step_by_operations(slots: list[Slot], group: dict[str, Any], done: float | T
     if isinstance(done, Tensor) and group["capturable"]:
         k = coefficients(group, done.double() + 1, torch)
         number: int | Tensor = done.to(torch.int64) + 1
+    elif has_tensors(group):
+        k = coefficients(group, torch.tensor(float(done) + 1, dtype=torch.float64), torch)
+        number = int(done) + 1
     else:
         k = coefficients(group, float(done) + 1)
         number = int(done) + 1
@@ -26,6 +29,8 @@ def step_by_operations(slots: list[Slot], group: dict[str, Any], done: float | T
         _step_present(slots[0], group, k, number)
         return
     read = [_read(slot, group["maximize"]) for slot in slots]
+    if has_tensors(group):  # the graph holds what a later step writes over
+        read = [tuple(x if x is None else x.clone() for x in tensors) for tensors in read]
     if len(slots) == 1:
         news = [rule.update(*read[0], k=k, xp=OneTensor)]
     else:

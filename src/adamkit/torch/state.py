@@ -8,6 +8,7 @@ from torch import Tensor
 
 from adamkit import arrays, moments, rounding
 from adamkit.kernels.form import PLAIN_TYPES, Form
+from adamkit.torch.coefficients import variant_of
 
 MOMENTS = {"first": "exp_avg", "second": "exp_avg_sq", "largest": "max_exp_avg_sq"}  # PyTorch's names
 STATE = {**MOMENTS, **{f"{moment}_scale": f"{name}_scale" for moment, name in MOMENTS.items()}}
@@ -35,6 +36,7 @@ def form_of(parameter: Tensor, group: dict[str, Any]) -> Form:
         moments.format_of(parameter.numel(), group["moment_dtype"]),
         group["parameter_rounding"] if narrow else "nearest",
         group["amsgrad"],
+        variant=variant_of(group),
     )
 
 
@@ -96,10 +98,11 @@ def decoded(stored: Tensor, scale: Tensor | None, column: str, dtype: torch.dtyp
 
 def encoded(moment: Tensor, column: str, form: Form, step: int | Tensor) -> tuple[Tensor, ...]:
     """A moment at full width in the form's format, with its scales if it has any."""
-    if form.moments == "float32":
+    stored = form.format_of(column)
+    if stored == "float32":
         return (moment,)
     moment = moment.float()
-    if form.moments == "bfloat16":
+    if stored == "bfloat16":
         return (moments.round_to_bfloat16(moment, torch.as_tensor(step, device=moment.device), _BITS).bfloat16(),)
     return (moments.encode_first if column == "first" else moments.encode_second)(moment, step, torch)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adamkit.kernels.form import PLAIN_TYPES
+from adamkit.torch.coefficients import variant_of
 from adamkit.torch.internals import foreach_add_
 from adamkit.torch.one_pass import Memory, Passes, Verified, kernel_for
 from adamkit.torch.operations import step_by_operations
@@ -25,7 +26,7 @@ def step_group(group: dict[str, Any], first_index: int, state_of: dict[Tensor, d
     plain = not group["differentiable"]
     in_one_pass = Passes()
     by_operations: dict[tuple[Any, ...], list[Slot]] = defaultdict(list)
-    options = (group["moment_dtype"], group["parameter_rounding"], group["amsgrad"])
+    options = (group["moment_dtype"], group["parameter_rounding"], group["amsgrad"], variant_of(group))
     parameters, steps = [], []
     for index, parameter in enumerate(group["params"], first_index):
         gradient = parameter.grad
@@ -50,7 +51,8 @@ def step_group(group: dict[str, Any], first_index: int, state_of: dict[Tensor, d
                 if local is parameter and parameter.is_contiguous():
                     memory.verified[id(parameter)] = Verified.of(kernel, slot, addresses, options)
             else:
-                by_operations[_kind(slot, state["step"])].append(slot)
+                kind = _kind(slot, state["step"])
+                by_operations[kind if plain else (kind[0], id(parameter))].append(slot)
         parameters.append(parameter)
         steps.append(state["step"])
     in_one_pass.run(group, first_index, memory)

@@ -7,13 +7,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamkit.torch.internals import foreach_add, foreach_div, foreach_maximum, foreach_mul, foreach_sqrt, foreach_sub
+from adamkit.torch.internals import (
+    foreach_add,
+    foreach_div,
+    foreach_maximum,
+    foreach_minimum,
+    foreach_mul,
+    foreach_sqrt,
+    foreach_sub,
+)
 
 
 class OneTensor:
     """The array namespace of one tensor."""
 
-    maximum = staticmethod(torch.maximum)
+    @staticmethod
+    def maximum(x: Tensor, y: Tensor | float) -> Tensor:
+        """The larger of each two elements, or of each and a number; NaN where one is NaN."""
+        return torch.maximum(x, y) if isinstance(y, Tensor) else torch.clamp(x, min=y)
+
+    @staticmethod
+    def minimum(x: Tensor, y: Tensor | float) -> Tensor:
+        """The smaller of each two elements, or of each and a number; NaN where one is NaN."""
+        return torch.minimum(x, y) if isinstance(y, Tensor) else torch.clamp(x, max=y)
+
+    @staticmethod
+    def where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """`x` where the condition holds, else `y`."""
+        return torch.where(condition, x, y)
+
+    @staticmethod
+    def sign(x: Tensor) -> Tensor:
+        """-1, 0 or 1."""
+        return torch.sign(x)
 
     @staticmethod
     def sqrt(x: Tensor) -> Tensor:
@@ -33,6 +59,11 @@ class Tensors:
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.tensors = list(tensors)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of all of them."""
+        return self.tensors[0].dtype
+
     def __add__(self, other: Any) -> "Tensors":
         return Tensors(foreach_add(self.tensors, _bare(other)))
 
@@ -47,17 +78,42 @@ class Tensors:
     def __truediv__(self, other: Any) -> "Tensors":
         return Tensors(foreach_div(self.tensors, _bare(other)))
 
+    def __le__(self, other: float) -> "Tensors":
+        return Tensors([tensor <= other for tensor in self.tensors])
+
     @staticmethod
-    def sqrt(x: "Tensors") -> "Tensors":
-        """Of each element; see `OneTensor.sqrt`."""
+    def where(condition: "Tensors | Tensor", x: "Tensors", y: "Tensors") -> "Tensors":
+        """`x` where the condition, of each element or of all, holds, else `y`."""
+        conditions = condition.tensors if isinstance(condition, Tensors) else [condition] * len(x.tensors)
+        return Tensors(list(map(torch.where, conditions, x.tensors, y.tensors)))
+
+    @staticmethod
+    def sign(x: "Tensors") -> "Tensors":
+        """-1, 0 or 1."""
+        return Tensors(list(map(OneTensor.sign, x.tensors)))
+
+    @staticmethod
+    def sqrt(x: "Tensors | Tensor") -> Any:
+        """Of each element, or of a number of the step; see `OneTensor.sqrt`."""
+        if isinstance(x, Tensor):
+            return torch.sqrt(x)
         if x.tensors[0].is_cpu:
             return Tensors(list(map(OneTensor.sqrt, x.tensors)))
         return Tensors(foreach_sqrt(x.tensors))
 
     @staticmethod
-    def maximum(x: "Tensors", y: "Tensors") -> "Tensors":
-        """The larger of each two elements; NaN where one is NaN."""
-        return Tensors(foreach_maximum(x.tensors, y.tensors))
+    def maximum(x: "Tensors", y: "Tensors | Tensor | float") -> "Tensors":
+        """The larger of each two elements, or of each and a number; NaN where one is NaN."""
+        if isinstance(y, Tensor):
+            return Tensors([torch.maximum(tensor, y.to(tensor.dtype)) for tensor in x.tensors])
+        return Tensors(foreach_maximum(x.tensors, _bare(y)))
+
+    @staticmethod
+    def minimum(x: "Tensors", y: "Tensors | Tensor | float") -> "Tensors":
+        """The smaller of each two elements, or of each and a number; NaN where one is NaN."""
+        if isinstance(y, Tensor):
+            return Tensors([torch.minimum(tensor, y.to(tensor.dtype)) for tensor in x.tensors])
+        return Tensors(foreach_minimum(x.tensors, _bare(y)))
 
 
 def _bare(operand: Any) -> Any:

@@ -13,7 +13,7 @@ from adamkit import moments, rounding, rule
 from adamkit.kernels import cpu
 from adamkit.kernels.cpu import Form, launch
 from adamkit.kernels.cpu import threads as pools
-from tests.kernels.cases import FORMS, WIDE, assert_same_bits, by_rule, coefficients, copies, draw
+from tests.kernels.cases import FORMS, VARIANTS, WIDE, assert_same_bits, by_rule, coefficients, copies, draw
 
 
 def take_step(form, columns, k, threads, number=3, **options):
@@ -23,7 +23,7 @@ def take_step(form, columns, k, threads, number=3, **options):
 sizes = st.lists(st.one_of(st.integers(0, 70), st.integers(1000, 1200)), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize("forms", [WIDE, pytest.param(FORMS[len(WIDE) :], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("forms", [WIDE, pytest.param(FORMS[len(WIDE) :] + VARIANTS, marks=pytest.mark.slow)])
 @settings(deadline=None, max_examples=100)
 @given(
     seed=st.integers(0, 2**14),
@@ -38,7 +38,7 @@ sizes = st.lists(st.one_of(st.integers(0, 70), st.integers(1000, 1200)), min_siz
 )
 def test_has_the_bits_of_the_rule(forms, seed, sizes, offset, choice, step, beta_1, beta_2, weight_decay, decoupled):
     form = forms[choice % len(forms)]
-    k = coefficients(step, beta_1, beta_2, weight_decay, decoupled)
+    k = coefficients(step, beta_1, beta_2, weight_decay, decoupled, form.variant)
     ours = draw(seed, sizes, form, offset)
     expected = copies(ours)
     for tensors in zip(*(column for name, column in ours.items() if name != "key"), strict=True):
@@ -71,10 +71,10 @@ def test_maximize_is_the_step_of_the_opposite_gradient():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [form for form in FORMS if form.parameter in rounding.NARROW])
+@pytest.mark.parametrize("form", [form for form in FORMS + VARIANTS if form.parameter in rounding.NARROW])
 def test_special_parameters_are_rounded_as_in_numpy(form):
     special = [0.0, -0.0, 1.0, torch.inf, -torch.inf, torch.nan, 3.38e38, -3.4e38, 65503.9, 65520.0, 6e-8, -1e-7, 1e-45]
-    k = coefficients()._replace(step_size=0.0)
+    k = coefficients(variant=form.variant)._replace(step_size=0.0, gradient_share=0.0)
     ours = draw(2, [len(special)], form)
     ours["parameter"] = [torch.tensor(special).to(getattr(torch, form.parameter))]
     expected = copies(ours)
@@ -110,8 +110,8 @@ def test_int8_blocks_of_special_numbers_are_stored_as_in_numpy():
 
 @pytest.mark.parametrize("amsgrad", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
-def test_nan_infinity_and_overflow_propagate_as_in_pytorch(fused, amsgrad):
-    special = torch.tensor([0.0, 1.0, torch.inf, -torch.inf, torch.nan, 1e30, -1e-30, 1e-45])
+def test_nan_infinity_and_large_gradients_are_stepped_as_in_pytorch(fused, amsgrad):
+    special = torch.tensor([0.0, 1.0, torch.inf, -torch.inf, torch.nan, 2e20, -1e-30, 1e-45])
     gradients = [special.roll(shift) for shift in (0, 0, 3)]
     parameter = torch.nn.Parameter(torch.ones(8))
     optimizer = torch.optim.Adam([parameter], amsgrad=amsgrad, fused=fused)
@@ -124,7 +124,44 @@ def test_nan_infinity_and_overflow_propagate_as_in_pytorch(fused, amsgrad):
         columns = [[theta], [gradient], [m], [v], *([[largest]] if amsgrad else [])]
         cpu.step(form, columns, k, 1)
         torch.testing.assert_close(theta, parameter.data, equal_nan=True)
-        torch.testing.assert_close(v, optimizer.state[parameter]["exp_avg_sq"], equal_nan=True)
+        expected = optimizer.state[parameter]["exp_avg_sq"]
+        torch.testing.assert_close(v, torch.where(expected.isinf(), torch.nan, expected), equal_nan=True)
+
+
+@pytest.mark.parametrize("form", [Form(), *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:8])])
+def test_the_largest_gradients_are_stepped_as_by_the_rule(form):
+    """Again and again, so that v reaches the largest number that it may have."""
+    huge = [1.8e19, -1.9e19, 4e20, -6e20, 1e30, -3.3e38, 3.3e38]
+    ours = draw(4, [moments.BLOCK * len(huge)], form)
+    expected = copies(ours)
+    for step in range(1, 6):
+        for columns in (ours, expected):
+            gradient = torch.tensor(huge, dtype=torch.float64).roll(step // 2).repeat_interleave(moments.BLOCK)
+            columns["gradient"] = [gradient.to(columns["gradient"][0].dtype)]
+        k = coefficients(step, beta_2=0.5)
+        by_rule(form, expected, k, step)
+        take_step(form, ours, k, 1, step)
+        assert_same_bits(ours, expected)
+        assert ours["parameter"][0].isfinite().all()
+
+
+@pytest.mark.slow
+def test_the_largest_second_moment_of_int8_does_not_drift():
+    """A hundred thousand steps on gradients that stay as they are: the largest v is as large as in float32."""
+    generator = torch.Generator().manual_seed(5)
+    gradients = torch.randn(1009, moments.MIN_SIZE // 4, generator=generator)
+    forms = [Form(moments=name, amsgrad=True) for name in ("float32", "int8")]
+    kept = [[[torch.zeros(gradients.shape[1], dtype=dtype)] for dtype in form.columns().values()] for form in forms]
+    start, end = torch.randint(0, 1009, (2, 100_000), generator=generator).tolist()
+    for step in range(1, 100_001):
+        gradient = torch.add(gradients[start[step - 1]], gradients[end[step - 1]])
+        for form, columns in zip(forms, kept, strict=True):
+            columns[1] = [gradient]
+            cpu.step(form, columns, coefficients(step), 1, number=step)
+    exact, narrow = (
+        columns[list(form.columns()).index("largest")][0].float() for form, columns in zip(forms, kept, strict=True)
+    )
+    assert abs(float((narrow / exact).mean()) - 1) < 0.06
 
 
 def test_steps_from_several_python_threads_at_once():

@@ -10,14 +10,17 @@ from typing import Any
 
 import torch
 
-from adamkit import arrays, moments, rounding, rule
+from adamkit import arrays, moments, rounding, rule, variants
 from adamkit.kernels import form as forms
+from adamkit.kernels import layout
+from adamkit.kernels import scalars as numbers_of_a_step
 from adamkit.kernels.cpu import machine_code
 from adamkit.kernels.cpu.fits import DTYPES, has_kernel
 from adamkit.kernels.cpu.machine_code import Kernel
 from adamkit.kernels.cpu.threads import run
 from adamkit.kernels.form import Form
 from adamkit.kernels.scalars import scalars
+from adamkit.variants import ADAM
 
 _SMALLEST_PIECE = 16 * 1024  # elements: below it, waking a thread costs more than it saves
 _LARGEST_PIECE = 128 * 1024  # elements: small enough that a thread that is held up delays the others little
@@ -70,7 +73,9 @@ def step_at(
         number: t, the number of the step.
         maximize: Climb the gradient instead of descending it.
     """
-    numbers = array("d" if form.parameter == "float64" else "f", scalars(coefficients, maximize))
+    numbers = array("d" if form.parameter == "float64" else "f", scalars(coefficients, maximize, form.parameter))
+    if form.variant != ADAM:
+        numbers.extend((coefficients.gradient_share, coefficients.root_share, coefficients.clip))
     unit = moments.BLOCK if form.moments == "int8" else 1  # what no two threads may share
     starts = list(accumulate((-(-size // unit) * unit for size in sizes) if unit > 1 else sizes, initial=0))
     total = starts[-1]
@@ -124,7 +129,7 @@ def _kernel(form: Form) -> Kernel:
 
 def sources() -> list[Path]:
     """The files that a kernel's machine code may depend on: this folder's, and what they know of how to store."""
-    modules = (forms, moments, rounding, arrays)
+    modules = (forms, layout, numbers_of_a_step, moments, rounding, rule, variants, arrays)
     return [*sorted(Path(__file__).parent.glob("*.py")), *(Path(module.__file__ or "") for module in modules)]
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from adamkit import rule
 from adamkit.kernels.cpu.job import COEFFICIENTS, HEADER, PIECE, STEP, TENSORS
 from adamkit.kernels.cpu.primitives import CHUNK, inlined, pointer, scratch, take_ticket
 from adamkit.kernels.cpu.storage import moment_storage, parameter_storage, random_bits
 from adamkit.kernels.form import Form
+from adamkit.variants import ADAM, Variant
 
 
 def build(form: Form) -> Any:
@@ -30,10 +32,10 @@ def build(form: Form) -> Any:
     )
     load_theta, store_theta = parameter_storage(form.parameter, real, form.rounding)
     load_gradient, _ = parameter_storage(form.gradient or form.parameter, real, "nearest")
-    load_first, store_first = moment_storage(form.moments, real, "first")
-    load_second, store_second = moment_storage(form.moments, real, "second")
+    load_first, store_first = moment_storage(form.format_of("first"), real, "first")
+    load_second, store_second = moment_storage(form.format_of("second"), real, "second")
     draw = random_bits(form.moments)
-    update = _update(real, amsgrad)
+    update = _update(real, amsgrad, form.variant)
     chunk = CHUNK if form.is_narrow() else 2**62
 
     def kernel(job):
@@ -90,38 +92,54 @@ def build(form: Form) -> Any:
     return kernel
 
 
-def _update(real: Any, amsgrad: bool) -> Any:
-    """`rule.update` for n elements in a row."""
-    infinity = np.dtype(real.name).type(np.inf)
+def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
+    """`rule.update` for n elements in a row; the branches of switches are decided when it is compiled."""
+    nesterov, rectified, cautious, adopt = variant
+    own = 11 if variant != ADAM else 0  # where its numbers are; Adam itself looks at none
+    largest = np.dtype(real.name).type(rule.largest_second_moment(real.name))
 
     def update(parameter, gradient, first_moment, second_moment, max_second_moment, n, k):
         step_size, epsilon, shrinkage, penalty, sign = k[0], k[1], k[2], k[3], k[4]
         first_forward, first_weight, second_forward, second_weight = k[5] != 0, k[6], k[7] != 0, k[8]
+        second_share, bound = k[9], k[10]
+        gradient_share, root_share, clip = k[own], k[own + 1], k[own + 2]
         for i in range(n):
             theta = parameter[i]
             g = sign * gradient[i]
             if penalty != 0:
                 g = g + penalty * theta
-            m = first_moment[i]
-            difference = g - m
-            m = m + first_weight * difference if first_forward else g - first_weight * difference
-            square = g * g
+            not_finite = g - g  # 0, or NaN
+            g = bound if g > bound else g
+            g = (-bound if g < -bound else g) + not_finite
             v = second_moment[i]
-            difference = square - v
-            if v == infinity:
-                v = v + square  # stays infinite, or NaN, as β₂·v + (1 - β₂)·g² does
-            elif second_forward:
-                v = v + second_weight * difference
-            else:
-                v = square - second_weight * difference
+            averaged = g
+            if adopt:
+                root = np.sqrt(v)
+                averaged = g / (epsilon if root <= epsilon else root)
+                averaged = clip if averaged > clip else averaged
+                averaged = -clip if averaged < -clip else averaged
+            m = first_moment[i]
+            difference = averaged - m
+            m = m + first_weight * difference if first_forward else averaged - first_weight * difference
+            share = second_share * g * g
+            v = v + (share - second_weight * v) if second_forward else share + second_weight * v
+            v = largest if v > largest else v
             first_moment[i] = m
             second_moment[i] = v
             if amsgrad:
-                largest = max_second_moment[i]
-                larger = v if v > largest else largest
+                before = max_second_moment[i]
+                larger = v if v > before else before
                 v = v if v != v else larger  # the maximum of NaN and a number is NaN
                 max_second_moment[i] = v
-            change = step_size * m / (np.sqrt(v) + epsilon)
+            change = step_size * m
+            if nesterov:
+                change = change + gradient_share * averaged
+            if not adopt:
+                root = np.sqrt(v)
+                change = change / ((root_share * root if rectified else root) + epsilon)
+            if cautious:
+                against = change if g > 0 else (-change if g < 0 else change * 0)
+                change = 0 * g if against <= 0 else change
             if shrinkage != 0:
                 change = change + shrinkage * theta
             parameter[i] = theta - change

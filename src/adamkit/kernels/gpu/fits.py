@@ -8,6 +8,7 @@ from adamkit import rounding
 from adamkit.kernels.form import Form
 from adamkit.kernels.gpu.launch import compiles
 from adamkit.kernels.layout import gradient_fits, lie_alike
+from adamkit.variants import ADAM
 
 DTYPES = ("float32", *rounding.NARROW)  # of parameters
 
@@ -24,6 +25,7 @@ def applies(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
     device = tensors[0].device
     return (
         form.parameter in DTYPES
+        and form.variant == ADAM
         and gradient_fits(form)
         and device.type == "cuda"
         and all(tensor.device == device for tensor in tensors)

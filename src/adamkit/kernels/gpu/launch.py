@@ -13,7 +13,7 @@ from adamkit import rounding, rule
 from adamkit.kernels.form import Form
 from adamkit.kernels.gpu.source import adam
 from adamkit.kernels.gpu.table import TILE, Table, table
-from adamkit.kernels.scalars import scalars
+from adamkit.kernels.scalars import COUNT, scalars
 
 THREADS = 256  # of a tile: four elements each, which are 16 bytes of float32
 
@@ -69,11 +69,11 @@ def step_at(
     if tensors.tiles == 0:
         return
     if not isinstance(number, Tensor):
-        _run(form, tensors, scalars(coefficients, maximize), number, seed)
+        _run(form, tensors, scalars(coefficients, maximize, form.parameter), number, seed)
         return
     each = torch.ones_like(number)  # one number of all becomes one of each
     changing = (coefficients.step_size * each, coefficients.epsilon * each, coefficients.shrinkage * each)
-    fixed = scalars(coefficients._replace(step_size=0.0, epsilon=0.0, shrinkage=0.0), maximize)
+    fixed = scalars(coefficients._replace(step_size=0.0, epsilon=0.0, shrinkage=0.0), maximize, form.parameter)
     of_each = torch.stack(changing, 1).to(torch.float32)
     _run(form, tensors, fixed, 0, seed, (number.to(torch.int32), of_each))
 
@@ -82,7 +82,7 @@ def step_at(
 def compiles(form: Form, device: torch.device) -> bool:
     """Whether the kernel of a form compiles for a device. If not, a warning says why; nothing is stepped either way."""
     try:
-        _run(form, table(form, [0], [[0]] * len(form.columns()), device), (0.0,) * 9)
+        _run(form, table(form, [0], [[0]] * len(form.columns()), device), (0.0,) * COUNT)
     except Exception as error:  # of Triton's compiler, of LLVM, of the assembler, or of the C compiler that it calls
         warnings.warn(
             f"Adam's kernel for GPUs does not compile, and the step is done by PyTorch's operations, which is slower. "
@@ -122,7 +122,8 @@ def constants(form: Form) -> dict[str, object]:
     return {
         "PARAMETER": form.parameter,
         "GRADIENT": form.gradient or form.parameter,
-        "MOMENTS": form.moments,
+        "FIRST": form.format_of("first"),
+        "SECOND": form.format_of("second"),
         "ROUNDING": form.rounding if form.parameter in rounding.NARROW else "nearest",
         "AMSGRAD": form.amsgrad,
         "TILE": TILE,

@@ -19,10 +19,12 @@ from adamkit.kernels.gpu.storage import (
 )
 from adamkit.kernels.gpu.table import ROW
 from adamkit.kernels.gpu.triton import tl, triton
+from adamkit.rule import largest_second_moment
 
 _ROW = tl.constexpr(len(ROW))
 _START, _SIZE, _PARAMETER, _GRADIENT, _FIRST, _SECOND, _LARGEST = map(tl.constexpr, range(7))
 _FIRST_SCALE, _SECOND_SCALE, _LARGEST_SCALE, _REMAINDER, _INDEX = map(tl.constexpr, range(7, 12))
+_LARGEST_V = tl.constexpr(largest_second_moment("float32"))
 
 
 @triton.jit(do_not_specialize=["number", "seed"])
@@ -42,9 +44,12 @@ def adam(
     first_weight,
     second_forward,
     second_weight,
+    second_share,
+    bound,
     PARAMETER: tl.constexpr,  # dtype of θ
     GRADIENT: tl.constexpr,  # dtype of g
-    MOMENTS: tl.constexpr,
+    FIRST: tl.constexpr,  # how m is stored
+    SECOND: tl.constexpr,  # and v
     ROUNDING: tl.constexpr,
     AMSGRAD: tl.constexpr,
     ON_DEVICE: tl.constexpr,
@@ -68,23 +73,23 @@ def adam(
     if (left % 4 == 0) & (addresses % 16 == 0):
         _step(
             row, begin, left, number, seed, step_size, epsilon, shrinkage, penalty, sign,
-            first_forward, first_weight, second_forward, second_weight,
-            PARAMETER, GRADIENT, MOMENTS, ROUNDING, AMSGRAD, TILE, True,
+            first_forward, first_weight, second_forward, second_weight, second_share, bound,
+            PARAMETER, GRADIENT, FIRST, SECOND, ROUNDING, AMSGRAD, TILE, True,
         )  # fmt: skip
     else:
         _step(
             row, begin, left, number, seed, step_size, epsilon, shrinkage, penalty, sign,
-            first_forward, first_weight, second_forward, second_weight,
-            PARAMETER, GRADIENT, MOMENTS, ROUNDING, AMSGRAD, TILE, False,
+            first_forward, first_weight, second_forward, second_weight, second_share, bound,
+            PARAMETER, GRADIENT, FIRST, SECOND, ROUNDING, AMSGRAD, TILE, False,
         )  # fmt: skip
 
 
 @triton.jit
 def _step(
     row, begin, left, number, seed, step_size, epsilon, shrinkage, penalty, sign,
-    first_forward, first_weight, second_forward, second_weight,
-    PARAMETER: tl.constexpr, GRADIENT: tl.constexpr, MOMENTS: tl.constexpr, ROUNDING: tl.constexpr,
-    AMSGRAD: tl.constexpr, TILE: tl.constexpr, FAST: tl.constexpr,
+    first_forward, first_weight, second_forward, second_weight, second_share, bound,
+    PARAMETER: tl.constexpr, GRADIENT: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr,
+    ROUNDING: tl.constexpr, AMSGRAD: tl.constexpr, TILE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """`rule.update`, as in the CPU kernel, of one tile; `storage.load` says what FAST is."""
     places = tl.arange(0, TILE // BLOCK)[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
@@ -94,20 +99,22 @@ def _step(
     second, second_scale = tl.load(row + _SECOND), tl.load(row + _SECOND_SCALE)
     theta = restored(parameter, beside, begin, left, places, PARAMETER, ROUNDING, FAST)
     g = load_real(tl.load(row + _GRADIENT), begin, left, places, GRADIENT, FAST)
-    m = load_moment(first, first_scale, begin, left, places, MOMENTS, True, FAST)
-    v = load_moment(second, second_scale, begin, left, places, MOMENTS, False, FAST)
+    m = load_moment(first, first_scale, begin, left, places, FIRST, True, FAST)
+    v = load_moment(second, second_scale, begin, left, places, SECOND, False, FAST)
     if AMSGRAD:
         largest, largest_scale = tl.load(row + _LARGEST), tl.load(row + _LARGEST_SCALE)
-        largest_v = load_moment(largest, largest_scale, begin, left, places, MOMENTS, False, FAST)
+        largest_v = load_moment(largest, largest_scale, begin, left, places, SECOND, False, FAST)
 
     g = sign * g
     g = tl.where(penalty != 0, g + penalty * theta, g)
+    not_finite = g - g  # 0, or NaN
+    g = tl.where(g > bound, bound, g)
+    g = tl.where(g < -bound, -bound, g) + not_finite
     change = first_weight * (g - m)
     m = tl.where(first_forward != 0, m + change, g - change)
-    square = g * g
-    change = second_weight * (square - v)
-    new_v = tl.where(second_forward != 0, v + change, square - change)
-    v = tl.where(v == float("inf"), v + square, new_v)  # stays infinite, or NaN, as β₂·v + (1 - β₂)·g² does
+    share = second_share * g * g
+    v = tl.where(second_forward != 0, v + (share - second_weight * v), share + second_weight * v)
+    v = tl.where(v > _LARGEST_V, _LARGEST_V, v)
     scale = v
     if AMSGRAD:
         largest_v = tl.where(v > largest_v, v, largest_v)
@@ -120,7 +127,7 @@ def _step(
     key = parameter_key(seed, number, tl.load(row + _INDEX))
     store_parameter(theta, parameter, beside, key, begin, left, places, PARAMETER, ROUNDING, FAST)
     noise = moment_noise(number, begin, places)
-    store_moment(m, first, first_scale, noise, number, begin, left, places, MOMENTS, True, FAST)
-    store_moment(v, second, second_scale, noise, number, begin, left, places, MOMENTS, False, FAST)
+    store_moment(m, first, first_scale, noise, number, begin, left, places, FIRST, True, FAST)
+    store_moment(v, second, second_scale, noise, number, begin, left, places, SECOND, False, FAST)
     if AMSGRAD:
-        store_moment(largest_v, largest, largest_scale, noise, number, begin, left, places, MOMENTS, False, FAST)
+        store_moment(largest_v, largest, largest_scale, noise, number, begin, left, places, SECOND, False, FAST)

@@ -100,6 +100,12 @@ OPTIMIZERS = {
         ),
         Optimizer("amsgrad", "Adam", _ADAM, {"amsgrad": True}, {"epsilon": 1}, "as Adam's"),
         Optimizer("nadam", "Nadam", _ADAM, relative={"epsilon": 1}, why="as Adam's"),
+        Optimizer("radam", "Adam", _ADAM, {"rectified": True}, {"epsilon": 1}, "as Adam's"),
+        Optimizer("cautious", "Adam", _ADAM, {"cautious": True}, {"epsilon": 1}, "as Adam's"),
+        Optimizer(
+            "adopt", "Adam", _ADAM, {"adopt": True}, {"epsilon": 1},
+            "as Adam's; its authors' ε/η is in it (Taniguchi et al. 2024, section 5)",
+        ),
         Optimizer(
             "adamax", "Adamax", {"learning_rate": _rates(2e-4), "beta_1": _MOMENTUM, "beta_2": _SECOND},
             why="twice Adam's rates, as its authors' default is (Kingma and Ba 2015, algorithm 2)",

@@ -29,7 +29,7 @@ def adam(
     *,
     amsgrad: bool = False,
     lazy: bool = False,
-    **switches: bool,
+    **switches: Any,
 ) -> Optimizer:
     """Adam by `adamkit.rule`.
 
@@ -42,7 +42,7 @@ def adam(
         weight_decay: λ.
         amsgrad: With the largest second moment so far.
         lazy: Entries whose gradient is exactly 0 are left alone, and so are their moments.
-        **switches: `decoupled`, `bias_correction` and `adaptivity` of `rule.coefficients`.
+        **switches: `decoupled`, `bias_correction`, `adaptivity` and `variant` of `rule.coefficients`.
     """
     first, second = (beta if isinstance(beta, rule.Decay) else rule.Decay.of(beta) for beta in (beta_1, beta_2))
 

@@ -1,0 +1,20 @@
+"""Adam for JAX, as gradient transformations with optax's signatures and state."""
+
+from adamkit.optax.conversion import from_optax, to_optax
+from adamkit.optax.guard import Guarded
+from adamkit.optax.state import Float32Parameters, Int8AdamState, Int8AmsgradState
+from adamkit.optax.transform import adam, adamw, amsgrad
+from adamkit.optax.updates import apply_updates
+
+__all__ = [
+    "Float32Parameters",
+    "Guarded",
+    "Int8AdamState",
+    "Int8AmsgradState",
+    "adam",
+    "adamw",
+    "amsgrad",
+    "apply_updates",
+    "from_optax",
+    "to_optax",
+]

@@ -1,0 +1,95 @@
+"""The switches that make Adam one of its descendants; `rule` has what each does to a step."""
+
+import math
+from typing import Any, NamedTuple
+
+Scalar = Any
+
+
+class Variant(NamedTuple):
+    """Which descendants of Adam a step is. They may be combined but for what `check` refuses."""
+
+    nesterov: bool = False  # NAdam: Dozat 2016, "Incorporating Nesterov Momentum into Adam", Algorithm 2
+    rectified: bool = False  # RAdam: Liu et al. 2020, arXiv:1908.03265, Algorithm 2
+    cautious: bool = False  # Liang et al. 2024, arXiv:2411.16085, Algorithm 1, without its scaling of what remains
+    adopt: bool = False  # ADOPT: Taniguchi et al. 2024, arXiv:2411.02853, Algorithm 2, with its clipping
+
+    def name(self) -> str:
+        """The switches that are on, with hyphens; "" for Adam itself."""
+        return "-".join(name for name, on in self._asdict().items() if on)
+
+
+ADAM = Variant()
+SWITCHES = Variant._fields
+
+_REFUSED = {
+    ("rectified", "amsgrad"): "it corrects the variance of v, and the largest v has another",
+    ("adopt", "amsgrad"): "it divides by the v of the step before and converges without the largest",
+    ("adopt", "rectified"): "it has no bias correction, which is what would be rectified",
+    ("adopt", "epsilon_hat"): "it has no bias correction, before which ε could be added",
+}
+_NEEDS = {
+    ("rectified", "adaptivity"): "what it rectifies is the division by √v̂",
+    ("rectified", "bias_correction"): "it stands in for the warm-up that bias correction alone does not give",
+    ("adopt", "adaptivity"): "it is a division by √v",
+}
+
+
+def check(
+    variant: Variant,
+    *,
+    amsgrad: bool = False,
+    epsilon_hat: bool = False,
+    bias_correction: bool = True,
+    adaptivity: bool = True,
+    epsilon: float = 1.0,
+) -> Variant:
+    """`variant`, if its switches are True or False and go together.
+
+    Raises:
+        TypeError: A switch is neither True nor False.
+        ValueError: Two of them mean nothing together; the error says why.
+    """
+    for name, value in variant._asdict().items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False. Received: {name}={value!r} of type {type(value).__name__}")
+    on = variant._asdict() | {"amsgrad": amsgrad, "epsilon_hat": epsilon_hat}
+    for (name, other), reason in _REFUSED.items():
+        if on[name] and on[other]:
+            raise ValueError(f"{name}=True does not go with {other}=True: {reason}. Received: both")
+    needed = {"bias_correction": bias_correction, "adaptivity": adaptivity}
+    for (name, other), reason in _NEEDS.items():
+        if on[name] and not needed[other]:
+            raise ValueError(f"{name}=True needs {other}=True: {reason}. Received: {other}=False")
+    if variant.adopt and isinstance(epsilon, (int, float)) and not epsilon > 0:
+        raise ValueError(f"adopt=True needs epsilon > 0: it divides by √v or ε. Received: {epsilon!r}")
+    return variant
+
+
+def rectification(step: Scalar, complement: Scalar, log: Scalar, xp: Any = math) -> tuple[Scalar, Scalar]:
+    """r_t of RAdam, and ρ_t (Liu et al. 2020, eq. 4 and 5); r_t means something where ρ_t > 5.
+
+    ρ_t = ρ∞ - 2t·β₂ᵗ/(1 - β₂ᵗ) is about t in the first steps, a difference of numbers of about 2/(1 - β₂). It is
+    computed so that float32 has its digits: as t·(1 - x/6 + x³/360 - …) for small x = -t·log β₂.
+
+    Args:
+        step: t >= 1.
+        complement: 1 - β₂.
+        log: log β₂.
+        xp: `math`, or the array namespace of a traced step.
+    """
+    rate = -log
+    longest = 2 / complement - 1  # ρ∞
+    x = step * rate
+    near = step * (1 - x / 6 + x**3 / 360 - x**5 / 15120)
+    if xp is math:
+        far = 2 / rate - 2 * step / math.expm1(x) if x < 700 else 2 / rate
+        length = longest - 2 / rate + (near if x < 0.25 else far)
+        if length <= 5 or longest <= 5:
+            return 0.0, min(length, 5.0)
+    else:
+        far = 2 / rate - 2 * step / xp.expm1(x)
+        length = (longest - 2 / rate + xp.where(x < 0.25, near, far)) * (longest > 5)
+    usable = length if xp is math else xp.where(length > 5, length, 0 * length + 6)  # a root that is not used is real
+    scale = abs((longest - 4) * (longest - 2))
+    return xp.sqrt((usable - 4) * (usable - 2) * longest / (scale * usable)), length
