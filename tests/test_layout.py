@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = [
-    {"rule", "variants", "moments", "rounding", "arrays", "functional", "cache", "guards"},
+    {"rule", "variants", "moments", "rounding", "arrays", "functional", "cache", "guards", "findings"},
     {"kernels", "keras", "torch", "optax"},
     {"lab"},
     {"cli", "play"},

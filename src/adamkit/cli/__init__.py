@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from adamkit import __version__
+from adamkit.cli.check import check
 from adamkit.cli.compare import compare
 from adamkit.cli.explain import explain
 from adamkit.cli.memory import memory
@@ -44,6 +45,7 @@ app.command()(compare)
 app.command()(play)
 app.command()(runs)
 app.command()(verify)
+app.command()(check)
 
 
 def _show_version(wanted: bool) -> None:

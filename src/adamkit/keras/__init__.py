@@ -1,7 +1,8 @@
 """Adam for Keras 3, on the JAX, TensorFlow and PyTorch backends."""
 
 from adamkit.keras.adam import Adam
+from adamkit.keras.watching import Watch
 
 Adam.__module__ = __name__  # the public place, which saved models and pickles name
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "Watch"]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from adamkit.lab import data, insight, models, runs
     from adamkit.lab.comparing.compare import compare
     from adamkit.lab.comparing.result import Comparison
+    from adamkit.lab.insight.check import check
     from adamkit.lab.runs.predictions import predict
     from adamkit.lab.sweeping import spaces
     from adamkit.lab.sweeping.sweeper import SweepResult, sweep
@@ -26,6 +27,7 @@ _PLACES = {
     "SweepResult": "sweeping.sweeper",
     "TrainResult": "training.trainer",
     "TuneResult": "sweeping.tune",
+    "check": "insight.check",
     "compare": "comparing.compare",
     "predict": "runs.predictions",
     "sweep": "sweeping.sweeper",
@@ -37,6 +39,7 @@ __all__ = [
     "SweepResult",
     "TrainResult",
     "TuneResult",
+    "check",
     "compare",
     "data",
     "insight",

@@ -6,7 +6,8 @@ own operations, through `adamkit.rule`.
 
 from adamkit.kernels.cpu import compile_kernels
 from adamkit.torch.adam import Adam
+from adamkit.torch.watching import watch
 
-__all__ = ["Adam", "compile_kernels"]
+__all__ = ["Adam", "compile_kernels", "watch"]
 
 Adam.__module__ = __name__  # the name under which optimizers are pickled, wherever the class stands
