@@ -27,17 +27,20 @@ def test_each_run_with_its_end_its_best_and_how_to_go_on(command_line):
     leave("b run", [3.0, 2.0], status="interrupted", reason="asked to stop, by Ctrl-C or a signal")
     leave("c", status="failed", reason="OSError: No space left on device")
     leave("d", status="done", sweep={}, best={"setting": {}, "objective": 0.25})
+    leave("d2", status="running")
     RunFolder.create("runs/e").path.joinpath("run.json").write_text("{")
     RunFolder.create("runs/no run").path.joinpath("other.txt").write_text("")
     code, out, err = command_line("runs", "--json")
     assert (code, err) == (0, "")
     shown = [json.loads(line) for line in out.splitlines()]
     assert [(run["kind"], run["status"]) for run in shown] == [
-        ("train", "done"), ("train", "interrupted"), ("train", "failed"), ("sweep", "done"), ("?", "damaged"),
+        ("train", "done"), ("train", "interrupted"), ("train", "failed"), ("sweep", "done"),
+        ("train", "killed"), ("?", "damaged"),
     ]  # fmt: skip
-    assert [run["best"] and run["best"]["value"] for run in shown] == [1.0, 2.0, None, 0.25, None]
+    assert [run["best"] and run["best"]["value"] for run in shown] == [1.0, 2.0, None, 0.25, None, None]
     assert [run["command"] for run in shown] == [
-        None, "adamkit train --resume 'runs/b run'", "adamkit train --resume runs/c", None, None,
+        None, "adamkit train --resume 'runs/b run'", "adamkit train --resume runs/c", None,
+        "adamkit train --resume runs/d2", None,
     ]  # fmt: skip
     code, out, err = command_line("runs")
     assert (code, err) == (0, "")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from adamkit.lab.claims import LOCK, Claim
 from adamkit.lab.disk import RECORD
 from adamkit.lab.errors import InputError
 from adamkit.lab.runs.folder import DONE, RunFolder
@@ -24,7 +25,8 @@ class Run:
     Attributes:
         path: Where it is.
         kind: The command that left it: "train", "sweep", "compare", "range" or "explain".
-        status: "running", "interrupted", "failed", "done", or "damaged" where its record cannot be read.
+        status: "running", "interrupted", "failed", "done"; "killed" where it says "running" and no process has it;
+            "damaged" where its record cannot be read.
         why: The reason of "interrupted", "failed" and "damaged", where it is known.
         epochs_done: Of a training run, how many; else None.
         epochs: Of how many.
@@ -69,6 +71,8 @@ def _of(folder: RunFolder, record: Mapping[str, Any]) -> Run:
     kind = next((name for key, name in _KINDS.items() if key in record), "train")
     status = str(record.get("status"))
     status = "done" if status in DONE else status
+    if status == "running" and not _is_at_work(folder.path):
+        status = "killed"
     why = record.get("reason")
     done = epochs = best = None
     if kind == "train":
@@ -80,6 +84,17 @@ def _of(folder: RunFolder, record: Mapping[str, Any]) -> Run:
     goes_on = status != "done" and kind in _RESUMED
     command = f"adamkit {kind} --resume {shlex.quote(str(folder.path))}" if goes_on else None
     return Run(folder.path, kind, status, why if why is None else str(why), done, epochs, best, command)
+
+
+def _is_at_work(path: Path) -> bool:
+    """Whether a process has the folder, whose lock ends with it."""
+    if not (path / LOCK).exists():
+        return False
+    try:
+        Claim(path).release()
+    except (InputError, OSError):
+        return True
+    return False
 
 
 def _best_epoch(history: Any) -> dict[str, Any] | None:
