@@ -6,11 +6,13 @@ export class Runs {
     this.subject = subject;
     this.byKey = new Map();
     this.listeners = [];
+    this.version = 0; // grows with each addition
     this.objective = subject.columns.indexOf(subject.objective);
   }
 
   // Runs as the server or a file has them: the curve in base64 of float32, (epochs, columns).
   add(packed) {
+    this.version++;
     for (const { choice, curve, alone } of packed) {
       const key = keyOf(choice);
       const known = this.byKey.get(key);

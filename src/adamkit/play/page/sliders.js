@@ -1,7 +1,7 @@
 // Sliders, switches and lists: what can be chosen, each with its value, its default, and a band of where the loss is good.
 import { parsed, withOptimizer, withValues } from "play/choice.js";
 import { element, exact } from "play/format.js";
-import { shade } from "play/look.js";
+import { isDark, shade } from "play/look.js";
 import { ranks } from "play/runs.js";
 
 const BINS = 40; // of a band
@@ -105,7 +105,9 @@ export class Sliders {
     for (const name of ["epochs", "rows"]) {
       if (document.activeElement !== this.counts[name]) this.counts[name].value = choice[name];
     }
-    const bands = this.bands(runs.beside(choice).filter((run) => run.choice.optimizer === choice.optimizer));
+    // Bands change with the runs, not with the sliders.
+    const of = JSON.stringify([runs.version, choice.optimizer, choice.epochs, choice.rows, isDark()]);
+    const bands = of === this.bandsOf ? null : this.bands(runs.beside(choice).filter((run) => run.choice.optimizer === choice.optimizer));
     for (const [name, { row, range, value, standard, band, input }] of this.rows) {
       if (input !== undefined) {
         input.checked = name === MOMENTUM ? choice.values.beta_1 !== 0 : choice.values[name] === true;
@@ -120,8 +122,9 @@ export class Sliders {
       if (document.activeElement !== value || range === document.activeElement) value.value = exact(now);
       standard.textContent = `default ${exact(begun)}`;
       standard.disabled = now === begun;
-      this.paint(band, name, bands);
+      if (bands !== null) this.paint(band, name, bands);
     }
+    this.bandsOf = of;
   }
 
   // The best run in each bin of each slider, and how good it is among those, by rank.
