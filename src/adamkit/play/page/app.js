@@ -71,6 +71,18 @@ export class App {
     this.keep();
   }
 
+  // The numbers of the choice that need no other program: what a map can have for axes.
+  numbers() {
+    const { sliders } = this.subject;
+    return Object.keys(this.choice.values).filter((name) => sliders[name].kind !== "flag" && !sliders[name].program);
+  }
+
+  // The map's axes: those that were chosen, where this optimizer has them.
+  plane() {
+    const names = this.numbers();
+    return this.axes !== null && this.axes.every((name) => names.includes(name)) ? this.axes : names.slice(0, 2);
+  }
+
   // The exact run of the choice, or the nearest that is trained; null before there is any.
   shown() {
     const exact = this.runs.of(this.choice);
@@ -115,7 +127,7 @@ export class App {
     if (this.link === null) return;
     clearTimeout(this.wishing);
     this.wishing = setTimeout(() => {
-      this.link.post("/api/wish", { choice: this.choice, axes: this.axes }).catch(() => {});
+      this.link.post("/api/wish", { choice: this.choice, axes: this.plane() }).catch(() => {});
     }, 200);
   }
 

@@ -132,7 +132,7 @@ class Chart {
       axes: [
         { ...axis, label: "epoch", labelSize: 18, size: 32, labelFont: axis.font },
         // uPlot's own ticks of a log scale never end where it does not begin at a power of ten.
-        { ...axis, size: 56, ...(range.kind === 3 ? { splits: () => decades(this.scaled) } : {}), values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(2))))) },
+        { ...axis, size: 56, ...(range.kind === 3 ? { splits: () => decades(this.scaled) } : {}), values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(6))))) },
       ],
       series: [{}, ...lines.map(({ color, width, dash }) => ({ stroke: color, width, dash, points: { show: epochs === 1 }, spanGaps: false }))],
       hooks: { drawAxes: [(plot) => this.drawBehind(plot)] },

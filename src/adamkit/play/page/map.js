@@ -36,20 +36,8 @@ export class PlaneMap {
     app.on(() => this.draw());
   }
 
-  // The numbers of a choice that need no other program.
-  names() {
-    const { sliders } = this.app.subject;
-    return Object.keys(this.app.choice.values).filter((name) => sliders[name].kind !== "flag" && !sliders[name].program);
-  }
-
-  axes() {
-    const names = this.names();
-    const { axes } = this.app;
-    return axes !== null && axes.every((name) => names.includes(name)) ? axes : [names[0], names[1]];
-  }
-
   choose(i, name) {
-    const axes = [...this.axes()];
+    const axes = [...this.app.plane()];
     if (axes[1 - i] === name) axes[1 - i] = axes[i];
     axes[i] = name;
     this.cursor = null;
@@ -59,7 +47,7 @@ export class PlaneMap {
   // Runs that lie on the map: as the choice in all but the two.
   lying() {
     const { app } = this;
-    const [across, up] = this.axes();
+    const [across, up] = app.plane();
     const key = (choice) => JSON.stringify([choice.optimizer, choice.moment_dtype, Object.entries(choice.values).filter(([name]) => name !== across && name !== up).sort()]);
     const own = key(app.choice);
     return app.runs.beside(app.choice).filter((run) => key(run.choice) === own).map((run) => ({
@@ -73,19 +61,15 @@ export class PlaneMap {
 
   draw() {
     const { app } = this;
-    if (app.axes === null) {
-      app.axes = this.axes(); // asked for from the start, so that the map grows
-      app.wish();
-    }
-    const names = this.names();
+    const names = this.app.numbers();
     this.selects.forEach((select, i) => {
       if (select.options.length !== names.length || select.options[0].value !== names[0]) {
         select.replaceChildren(...names.map((name) => element("option", { value: name, textContent: app.subject.sliders[name].title })));
       }
-      select.value = this.axes()[i];
+      select.value = this.app.plane()[i];
     });
     this.points = this.lying();
-    const state = [this.points.map(({ run }) => run.key).join(), this.axes(), palette().ink].join();
+    const state = [this.points.map(({ run }) => run.key).join(), this.app.plane(), palette().ink].join();
     if (state !== this.state) {
       this.state = state;
       this.paint();
@@ -127,7 +111,7 @@ export class PlaneMap {
     const pen = this.canvas.getContext("2d");
     pen.clearRect(0, 0, SIDE, SIDE);
     pen.drawImage(this.picture, 0, 0);
-    const [across, up] = this.axes();
+    const [across, up] = this.app.plane();
     const ring = (x, y, color, radius) => {
       for (const [stroke, width] of [["#000000", 5], [color, 2.5]]) {
         pen.strokeStyle = stroke;
@@ -165,7 +149,7 @@ export class PlaneMap {
   }
 
   set({ run }) {
-    const [across, up] = this.axes();
+    const [across, up] = this.app.plane();
     this.app.set(withValues(this.app.choice, { [across]: run.choice.values[across], [up]: run.choice.values[up] }));
   }
 
@@ -178,7 +162,7 @@ export class PlaneMap {
     const step = ARROWS[event.key];
     if (step === undefined) return undefined;
     event.preventDefault();
-    const [across, up] = this.axes();
+    const [across, up] = this.app.plane();
     const { values } = this.app.choice;
     const from = this.cursor ?? { x: this.place(across, values[across]), y: this.place(up, values[up]) };
     let found = null;
@@ -195,7 +179,7 @@ export class PlaneMap {
   speak() {
     const { app } = this;
     if (app.link === null) return this.say(app.wordsInFile);
-    const of = JSON.stringify([app.choice.optimizer, app.choice.moment_dtype, app.choice.epochs, app.choice.rows, Object.entries(app.choice.values).filter(([name]) => !this.names().includes(name))]);
+    const of = JSON.stringify([app.choice.optimizer, app.choice.moment_dtype, app.choice.epochs, app.choice.rows, Object.entries(app.choice.values).filter(([name]) => !this.app.numbers().includes(name))]);
     const count = app.runs.byKey.size;
     if (this.asking || (of === this.wordsOf?.of && count < this.wordsOf.count + MORE)) return undefined;
     this.asking = true;
