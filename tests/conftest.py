@@ -9,6 +9,7 @@ XLA optimizes the programs of tests with the mark `optimized` as it does a user'
 figures. It spares the others most of that, and with it much of their time.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -29,6 +30,10 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Kernels for GPUs run on the CPU: Triton reads this when it is first imported. TRITON_INTERPRET=0 is for a GPU.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+# TensorFlow and Triton have an LLVM each, and Triton's ends the process if it is the second ("inconsistency in
+# registered CommandLine options").
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 # A job that a shell runs in the background ignores Ctrl-C, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
