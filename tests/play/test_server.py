@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from adamkit.lab import runs
+from adamkit.play import neighbourhood
 from adamkit.play.safety import LARGEST_BODY
 from adamkit.play.server import Play
 from adamkit.play.serving import Serving
@@ -115,6 +116,20 @@ def test_a_later_request_takes_the_place_of_one_that_waits(served, subject):
         assert subject.start.with_values({"beta_1": 0.11}) not in served.play.archive  # it was not trained to its end
     finally:
         del workers.bench.epochs
+
+
+def test_a_map_whose_cells_need_several_programs_is_filled_whole(subject):
+    """Keras's optimizers have other code for a momentum of 0, which is one of its slider's stops."""
+    play = Play(subject)
+    workers, choice = play.workers, subject.defaults["rmsprop"]
+    axes = ("learning_rate", "momentum")
+    wanted = set(neighbourhood.cells(choice, play.stops, axes, neighbourhood.LEVELS[0]))
+    workers._seconds[(choice.program, choice.epochs)] = 0.01  # as once one has been asked for
+    workers.wish("t", choice, axes)
+    while wanted:
+        together = workers._next()
+        assert len({one.program for one in together}) == 1
+        wanted -= set(together)
 
 
 def test_the_command_of_a_choice_repeats_it(subject):

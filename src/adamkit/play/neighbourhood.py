@@ -15,7 +15,9 @@ Stops = Mapping[str, Sequence[Value]]
 
 
 def worth_training(choice: Choice, stops: Stops, axes: tuple[str, str] | None) -> Iterator[Choice]:
-    """Choices with the program of `choice`, the most useful first; some may come twice.
+    """Choices worth training, the most useful first; some may come twice.
+
+    They have the program of `choice`, but for cells of a map at which a number of another optimizer's is 0.
 
     Args:
         choice: What is under the sliders.

@@ -1,6 +1,7 @@
 """Two threads that train: one what readers ask for, the other what they may ask for next, while nobody waits."""
 
 import contextlib
+import itertools
 import math
 import threading
 import time
@@ -260,7 +261,7 @@ class Workers:
             return not self._closed
 
     def _next(self) -> list[Choice]:
-        """As many as a population has, of the tab that is served next."""
+        """Some of one program, at most as many as a population has, of the tab that is served next."""
         with self._asked:
             for tab in list(self._wishes):
                 choice, _ = self._wished[tab]
@@ -269,6 +270,9 @@ class Workers:
                     continue
                 found: list[Choice] = []
                 for one in self._wishes[tab]:
+                    if found and not _alike(one, found[0]):  # a map may have cells of several programs
+                        self._wishes[tab] = itertools.chain([one], self._wishes[tab])
+                        break
                     if one not in self.archive and one not in found:
                         found.append(one)
                     if len(found) == self.bench.size:
