@@ -135,7 +135,11 @@ def test_the_exported_page_answers_from_a_file_without_a_network(tab, tabs, tmp_
     assert file.choice() == choice
     assert file.figures() == tab.figures()
     file.page.focus("#slider-learning_rate")
-    file.page.keyboard.press("PageUp")
+    for _ in range(40):  # to a stop that happens not to be trained
+        file.page.keyboard.press("ArrowRight")
+        file.page.wait_for_timeout(60)  # a change is drawn at the next frame
+        if file.page.get_attribute("#source", "data-exact") != "true":
+            break
     file.page.get_by_text("Nearest trained setting").wait_for()
     file.page.click("#best")
     file.exact()

@@ -10,6 +10,7 @@ from adamkit.kernels.form import Form
 from adamkit.kernels.gpu import launch
 from adamkit.kernels.gpu.table import ROW, TILE, table
 from adamkit.torch.coefficients import coefficients as coefficients_of_group
+from adamkit.variants import SWITCHES
 from tests.kernels.cases import FORMS as CPU_FORMS
 from tests.kernels.cases import assert_same_bits, coefficients, copies, draw
 
@@ -89,7 +90,7 @@ def test_elements_past_2_to_the_31_are_found_and_rounded_by_their_places(device)
 @pytest.mark.parametrize("form", [Form(moments="bfloat16"), Form("float16", "float32", "stochastic")])
 def test_steps_that_are_counted_on_the_device_are_those_of_the_host(form, device):
     group = {"lr": torch.tensor(0.01), "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
-    group["decoupled_weight_decay"] = True
+    group |= dict.fromkeys(SWITCHES, False) | {"decoupled_weight_decay": True}
     sizes, steps = [70, 5], [1, 1000]
     ours, expected = for_both(draw(6, sizes, form), 0, device)
     for place, step in enumerate(steps):

@@ -2,11 +2,25 @@
 // Kingma and Ba 2015, Algorithm 1, in the order in which `adamkit.step` computes it; the same bits.
 
 const f = Math.fround;
+const LARGEST = 2 ** 127; // of v
 
 // β·average + (1 − β)·value, from the end that has the larger weight.
 function movingAverage(average, value, beta) {
   const difference = f(value - average);
   return beta >= 0.5 ? f(average + f(f(1 - beta) * difference)) : f(value - f(f(beta) * difference));
+}
+
+// β·average + (1 − β)·g², at most 2¹²⁷: g² itself may be too large for float32.
+function secondAverage(average, g, beta) {
+  const rest = f(1 - beta);
+  const share = f(f(rest * g) * g);
+  return Math.min(beta >= 0.5 ? f(average + f(share - f(rest * average))) : f(share + f(f(beta) * average)), LARGEST);
+}
+
+// The gradient, at most as large as that whose (1 − β₂)·g² is the largest v; NaN where it is not finite.
+function bounded(g, beta) {
+  const bound = f(Math.sqrt(LARGEST) / Math.sqrt(1 - beta));
+  return f(Math.max(Math.min(g, bound), -bound) + f(g - g));
 }
 
 const biasCorrection = (t, beta) => -Math.expm1(t * Math.log(beta)); // 1 − βᵗ, in float64; log 0 is −∞
@@ -19,11 +33,12 @@ export function step({ theta, g, m, v, largest = null }, t, k) {
   const stepSize = f((k.learning_rate * root) / (corrected ? biasCorrection(t, k.beta_1) : 1));
   const epsilon = f(k.epsilon * root);
   const shrinkage = k.learning_rate * k.weight_decay;
+  if (k.adaptivity) g = bounded(g, k.beta_2);
   const newM = movingAverage(m, g, k.beta_1);
   let [newV, newLargest] = [v, largest];
   let change = f(stepSize * newM);
   if (k.adaptivity) {
-    newV = movingAverage(v, f(g * g), k.beta_2);
+    newV = secondAverage(v, g, k.beta_2);
     newLargest = largest === null ? null : Math.max(largest, newV);
     change = f(change / f(f(Math.sqrt(newLargest ?? newV)) + epsilon));
   }
