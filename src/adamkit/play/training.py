@@ -13,6 +13,7 @@ from adamkit.lab.hyperparameters import HYPERPARAMETERS
 from adamkit.lab.sweeping.chunks import well_together
 from adamkit.lab.training.population import Members, Program, in_float32, members_of, write_back
 from adamkit.lab.training.recording import Row
+from adamkit.lab.training.trainer import orders_of_epochs
 from adamkit.play.choices import Choice
 from adamkit.play.subject import Subject
 
@@ -122,12 +123,9 @@ class _Kind:
 
     def train(self, chosen: Sequence[Choice], *, keep: bool = False) -> Iterator[tuple[Members, np.ndarray]]:
         members = jax.device_put(self._members(chosen))
-        order = np.arange(self._rows, dtype=np.int32)
-        orders = np.random.RandomState(self._subject.seed)  # as in `lab.train`
+        orders = orders_of_epochs(self._rows, self._subject.shuffle, self._subject.seed)
         pending = None
-        for _ in range(chosen[0].epochs):
-            if self._subject.shuffle:
-                order = orders.permutation(self._rows).astype(np.int32)
+        for order in itertools.islice(orders, chosen[0].epochs):
             members, logs = self._program.train_epoch(members, self._data, order, self._batch_size)
             held = {}
             if self._validation is not None:

@@ -19,6 +19,7 @@ from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.training.trainer import (
     check_count,
     check_model,
+    check_on_jax,
     checked_data,
     part_of,
     rows_of,
@@ -105,11 +106,7 @@ def compare(
         >>> sorted(result.summary.optimizer)
         ['adam', 'sgd']
     """
-    if keras.backend.backend() != "jax":
-        raise InputError(
-            f"compare needs Keras on JAX (environment variable KERAS_BACKEND=jax). Received: Keras on "
-            f"{keras.backend.backend()}"
-        )
+    check_on_jax("compare")
     check_model(model)
     chosen = checked(optimizers)
     for name, value in (("budget", budget), ("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):

@@ -23,7 +23,7 @@ from adamkit.keras.internals import build_for, learning_rate_of
 from adamkit.lab.errors import InputError, listed
 from adamkit.lab.training.population import Program, members_of
 from adamkit.lab.training.tracing import reported
-from adamkit.lab.training.trainer import check_count, check_model, checked_data
+from adamkit.lab.training.trainer import check_count, check_model, check_on_jax, checked_data
 
 LOW, HIGH, STEPS = 1e-7, 10.0, 200
 MOST_STEPS = 1_000_000
@@ -102,11 +102,7 @@ def learning_rate_range(
         True
     """
     started = time.perf_counter()
-    if keras.backend.backend() != "jax":
-        raise InputError(
-            "the range test needs Keras on JAX (environment variable KERAS_BACKEND=jax). Received: Keras on "
-            f"{keras.backend.backend()}"
-        )
+    check_on_jax("the range test")
     check_model(model)
     _check_rates(low, high)
     check_count("steps", steps, 10, MOST_STEPS)

@@ -36,7 +36,7 @@ from adamkit.lab.sweeping.remaking import (
 from adamkit.lab.sweeping.tables import ranked, signed, summarize
 from adamkit.lab.training.population import is_adam
 from adamkit.lab.training.tracing import left_alone, reported
-from adamkit.lab.training.trainer import check_count, check_model, checked_data, loss_first
+from adamkit.lab.training.trainer import check_count, check_model, check_on_jax, checked_data, loss_first
 
 if TYPE_CHECKING:
     from adamkit.lab.insight.charts.theme import Format
@@ -293,11 +293,7 @@ def sweep(
         >>> bool(0.01 < result.best().learning_rate[0] < 1)
         True
     """
-    if keras.backend.backend() != "jax":
-        raise InputError(
-            f"sweep needs Keras on JAX (environment variable KERAS_BACKEND=jax). Received: Keras on "
-            f"{keras.backend.backend()}"
-        )
+    check_on_jax("sweep")
     check_model(model)
     settings = spaces.settings_of(space)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):

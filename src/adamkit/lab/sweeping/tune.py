@@ -18,7 +18,7 @@ from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import Run
 from adamkit.lab.sweeping.sweeper import Progress, Study, SweepResult
 from adamkit.lab.sweeping.tables import signed, summarize
-from adamkit.lab.training.trainer import check_count, check_model, checked_data
+from adamkit.lab.training.trainer import check_count, check_model, check_on_jax, checked_data
 
 if TYPE_CHECKING:
     import optuna
@@ -117,11 +117,7 @@ def tune(
         import optuna
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("tune needs Optuna: pip install 'adamkit[tune]'", name=error.name) from error
-    if keras.backend.backend() != "jax":
-        raise InputError(
-            f"tune needs Keras on JAX (environment variable KERAS_BACKEND=jax). Received: Keras on "
-            f"{keras.backend.backend()}"
-        )
+    check_on_jax("tune")
     check_model(model)
     for name, value in (("n", n), ("batch", batch), ("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):
         check_count(name, value)

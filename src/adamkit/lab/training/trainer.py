@@ -210,6 +210,15 @@ def measure(model: keras.Model, x: Any, y: Any, *, batch_size: int = 32) -> dict
     return {name: float(logs[name]) for name in loss_first(logs)}
 
 
+def check_on_jax(what: str) -> None:
+    """InputError unless Keras is on JAX, as what maps runs over members needs it."""
+    backend = keras.backend.backend()
+    if backend != "jax":
+        raise InputError(
+            f"{what} needs Keras on JAX (environment variable KERAS_BACKEND=jax). Received: Keras on {backend}"
+        )
+
+
 def check_model(model: Any) -> None:
     """TypeError or ValueError unless `model` is a compiled Keras model."""
     if not isinstance(model, keras.Model):
