@@ -8,7 +8,7 @@ from typing import Any
 from numba import types
 
 from adamkit.kernels.cpu.job import COEFFICIENTS, HEADER, PIECE, TENSORS
-from adamkit.kernels.cpu.primitives import pointer, take_ticket
+from adamkit.kernels.cpu.primitives import pointer, take_ticket, tensor_at
 
 _BITS = {  # each dtype as integers, and the bits of its exponent, which only infinity and NaN have all
     "float32": (types.int32, 0x7F800000),
@@ -36,13 +36,7 @@ def build(dtype: str) -> Any:
             if begin >= total:
                 return
             end = min(begin + piece, total)
-            tensor, beyond = 0, tensors  # the tensor that holds `begin`, by bisection
-            while beyond - tensor > 1:
-                middle = (tensor + beyond) // 2
-                if job[starts + middle] <= begin:
-                    tensor = middle
-                else:
-                    beyond = middle
+            tensor = tensor_at(job, starts, tensors, begin)
             while begin < end:
                 first = begin - job[starts + tensor]
                 stop = min(end - job[starts + tensor], job[sizes + tensor])

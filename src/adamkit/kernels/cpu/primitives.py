@@ -91,3 +91,16 @@ def inlined(function: Any) -> Any:
     """The function for Numba, as part of those that call it."""
     compile_for: Any = numba.njit  # its type stub knows not all options
     return compile_for(forceinline=True, error_model="numpy")(function)
+
+
+@inlined
+def tensor_at(job, starts, tensors, position):
+    """The tensor of a job that holds a position among all elements, by bisection of where they start."""
+    tensor, beyond = 0, tensors
+    while beyond - tensor > 1:
+        middle = (tensor + beyond) // 2
+        if job[starts + middle] <= position:
+            tensor = middle
+        else:
+            beyond = middle
+    return tensor

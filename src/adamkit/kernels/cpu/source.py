@@ -15,7 +15,7 @@ from numba import types
 
 from adamkit import rule
 from adamkit.kernels.cpu.job import COEFFICIENTS, HEADER, PIECE, STEP, TENSORS
-from adamkit.kernels.cpu.primitives import CHUNK, inlined, pointer, scratch, take_ticket
+from adamkit.kernels.cpu.primitives import CHUNK, inlined, pointer, scratch, take_ticket, tensor_at
 from adamkit.kernels.cpu.storage import moment_storage, parameter_storage, random_bits
 from adamkit.kernels.form import Form
 from adamkit.variants import ADAM, Variant
@@ -51,13 +51,7 @@ def build(form: Form) -> Any:
             if begin >= total:
                 return
             end = min(begin + piece, total)
-            tensor, beyond = 0, tensors  # the tensor that holds `begin`, by bisection
-            while beyond - tensor > 1:
-                middle = (tensor + beyond) // 2
-                if job[starts + middle] <= begin:
-                    tensor = middle
-                else:
-                    beyond = middle
+            tensor = tensor_at(job, starts, tensors, begin)
             while begin < end:
                 i = begin - job[starts + tensor]
                 stop = min(end - job[starts + tensor], job[sizes + tensor])
