@@ -94,6 +94,13 @@ def test_the_step_count_is_a_variable_that_counts():
     assert any(variable is internals.step_count_of(optimizer) for variable in optimizer.variables)
 
 
+def test_a_layer_has_variables_of_its_own():
+    assert hasattr(keras.layers.Dense(1), "_trainable_variables"), lacks("Layer", "_trainable_variables")
+    attention = model().layers[-1]
+    assert internals.own_variables_of(attention) == []
+    assert [variable.name for variable in internals.own_variables_of(attention.layers[0])] == ["kernel", "bias"]
+
+
 def test_averages_are_variables_of_the_optimizer():
     optimizer, variables = built(use_ema=True, ema_momentum=0.5)
     name = "_model_variables_moving_average"

@@ -1,8 +1,9 @@
 """Adam for Keras 3, on the JAX, TensorFlow and PyTorch backends."""
 
 from adamkit.keras.adam import Adam
+from adamkit.keras.groups import without_decay
 from adamkit.keras.watching import Watch
 
 Adam.__module__ = __name__  # the public place, which saved models and pickles name
 
-__all__ = ["Adam", "Watch"]
+__all__ = ["Adam", "Watch", "without_decay"]

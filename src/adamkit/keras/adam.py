@@ -13,13 +13,15 @@ from keras import ops
 
 from adamkit import arrays, moments, rounding, rule, variants
 from adamkit.guards import check_nonfinite, not_finite
+from adamkit.keras.groups import Groups, Setting, with_schedules
 from adamkit.keras.internals import averages_of, copy_exclusions, learning_rate_of, own_value, trained_by
 from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
 from adamkit.variants import ADAM, SWITCHES, Variant
 
 _PARTS = ("bias_correction", "adaptivity")  # of the rule, that can be left out
 _OWN_ARGUMENTS = (
-    "epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", "on_nonfinite", *_PARTS, *SWITCHES
+    "epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", "on_nonfinite", *_PARTS, *SWITCHES,
+    "groups",
 )  # fmt: skip
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
@@ -89,9 +91,16 @@ class Adam(keras.optimizers.Adam):
             the root of the v before it, and m is the mean of that. The first step only sets v. Its paper has β₂ =
             0.9999 and ε = 1e-6. Defaults to False.
 
+        groups: Learning rates and weight decay of their own for some variables: a dict from patterns on
+            `variable.path`, as of `fnmatch` (`"encoder/*"`, `"*/bias"`), to dicts with `learning_rate` (a float or a
+            schedule, in place of the optimizer's) or `learning_rate_multiplier` (times it), and `weight_decay`. A
+            pattern may begin after any slash of a path; where several match, the later one decides. One that matches
+            nothing is an error when the optimizer is built. `adamkit.keras.without_decay` makes some. Defaults to None.
+
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range, unknown, or does not go with another.
+        ValueError: An argument is out of its range, unknown, or does not go with another; when the optimizer is built,
+            no variable matches a pattern of `groups`.
 
     Example:
         >>> import keras
@@ -132,6 +141,7 @@ class Adam(keras.optimizers.Adam):
         rectified: bool = False,
         cautious: bool = False,
         adopt: bool = False,
+        groups: Any = None,
         **kwargs: Any,
     ):
         checked: Any = learning_rate
@@ -172,6 +182,12 @@ class Adam(keras.optimizers.Adam):
             adaptivity=adaptivity,
             epsilon=self.epsilon,
         )
+        self._grouping = groups if isinstance(groups, Groups) else Groups(groups)
+
+    @property
+    def groups(self) -> dict[str, dict[str, Any]] | None:
+        """The settings of their own that some variables have, by pattern, as they were given."""
+        return self._grouping.as_given()
 
     def build(self, var_list):
         """Make the optimizer's variables: for each variable of the model the moments, and what rounding it drops."""
@@ -183,6 +199,7 @@ class Adam(keras.optimizers.Adam):
                     "moment_dtype='int8' is for variables of float32, bfloat16 or float16; float64 ones need "
                     f"moment_dtype='float32', which keeps float64. Received: {variable.path} of dtype float64"
                 )
+        self._own = self._grouping.resolve([_path(variable) for variable in var_list])
         super().build(var_list)
         self._scales = self._add_scales(var_list)
         self._remainders = [self._add_remainder(variable) for variable in var_list]
@@ -197,7 +214,7 @@ class Adam(keras.optimizers.Adam):
                 size = math.prod(variable.shape)
                 if self._overwrite_variable_with_gradient(variable):
                     continue
-                prefix = (getattr(variable, "path", None) or variable.name).replace("/", "_").replace(":", "_")
+                prefix = _path(variable).replace("/", "_").replace(":", "_")
                 for name in kinds:
                     if self._moment_format(name, size) != "int8":
                         continue
@@ -311,10 +328,7 @@ class Adam(keras.optimizers.Adam):
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable."""
         dtype = _arithmetic_dtype(variable)
-        coefficients = self._coefficients(learning_rate)
-        if not self._use_weight_decay(variable):
-            coefficients = coefficients._replace(shrinkage=0.0)
-        coefficients = _cast(coefficients, dtype)
+        coefficients = _cast(self._of(variable, self._coefficients(learning_rate)), dtype)
         slots = self._slots(variable)
         first, second, *maximum = (slot.read(dtype) for slot in slots)
         new = rule.update(
@@ -365,24 +379,33 @@ class Adam(keras.optimizers.Adam):
         """The number t of the step in progress, from 1."""
         return ops.add(self.iterations, 1)
 
-    def _coefficients(self, learning_rate: Any) -> rule.Coefficients:
+    def _coefficients(self, learning_rate: Any) -> list[rule.Coefficients]:
         """The numbers of this step, in float64 (a few scalars, so it costs nothing) until a variable's dtype is known.
 
-        `learning_rate` may be the coefficients already: they are the same for all variables.
+        One for each setting of `groups`. `learning_rate` may be all this already.
         """
-        if isinstance(learning_rate, rule.Coefficients):
+        if isinstance(learning_rate, list):
             return learning_rate
         with _float64():
-            return self._numbers(ops.cast(self._step(), "float64"), ops.cast(learning_rate, "float64"), ops)
+            step, rate = ops.cast(self._step(), "float64"), ops.cast(learning_rate, "float64")
+            own = [setting.rate(rate, self._iterations) for setting in self._own.settings]
+            own = [ops.cast(rate, "float64") if ops.is_tensor(rate) else rate for rate in own]
+            return [self._numbers(step, *numbers, ops) for numbers in zip(own, self._own.settings, strict=True)]
 
-    def _numbers(self, step: Any, learning_rate: Any, xp: Any) -> rule.Coefficients:
+    def _of(self, variable: Any, coefficients: list[rule.Coefficients]) -> rule.Coefficients:
+        """The numbers of a variable."""
+        k = coefficients[self._own.places[self._get_variable_index(variable)]]
+        return k if self._use_weight_decay(variable) else k._replace(shrinkage=0.0)
+
+    def _numbers(self, step: Any, learning_rate: Any, setting: Setting, xp: Any) -> rule.Coefficients:
+        decay = self.weight_decay if setting.weight_decay is None else setting.weight_decay
         return rule.coefficients(
             step,
             learning_rate,
             _decay(self.beta_1),
             _decay(self.beta_2),
             self.epsilon,
-            0.0 if self.weight_decay is None else self.weight_decay,
+            0.0 if decay is None else decay,
             epsilon_hat=self.epsilon_hat,
             bias_correction=self.bias_correction,
             adaptivity=self.adaptivity,
@@ -400,7 +423,7 @@ class Adam(keras.optimizers.Adam):
         kernel = _cpu_kernel()
         if kernel is None or torch.compiler.is_compiling() or not self.adaptivity:
             return False
-        groups: dict[Any, list] = {}  # the columns' entries of each variable, by form and by whether it decays
+        groups: dict[Any, list] = {}  # the columns' entries of each variable, by form, setting and whether it decays
         for gradient, variable in zip(gradients, variables, strict=True):
             index = self._get_variable_index(variable)
             slots, remainder = self._slots(variable), self._remainders[index]
@@ -418,10 +441,13 @@ class Adam(keras.optimizers.Adam):
             # In a `StatelessScope` the values are the caller's, which must stay as they are.
             if tensors[0] is not own_value(variable) or not kernel.applies(form, tensors):
                 return False
-            groups.setdefault((form, self._use_weight_decay(variable)), []).append((*tensors, index))
-        step, rate = (np.asarray(ops.convert_to_numpy(number)).item() for number in (self._step(), learning_rate))
-        coefficients = self._numbers(step, rate, math)
-        for (form, decays), rows in groups.items():
+            key = (form, self._own.places[index], self._use_weight_decay(variable))
+            groups.setdefault(key, []).append((*tensors, index))
+        step, rate = (_python_number(number) for number in (self._step(), learning_rate))
+        for (form, place, decays), rows in groups.items():
+            setting = self._own.settings[place]
+            own = _python_number(setting.rate(rate, self._iterations))
+            coefficients = self._numbers(step, own, setting, math)
             *columns, indices = zip(*rows, strict=True)
             if "key" in form.columns():
                 key = rounding.random_key(self.rounding_seed, step, np.array(indices, "int32"), np)
@@ -525,7 +551,18 @@ class Adam(keras.optimizers.Adam):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this optimizer again, without its state."""
-        return super().get_config() | {name: getattr(self, name) for name in _OWN_ARGUMENTS}
+        own = {name: getattr(self, name) for name in _OWN_ARGUMENTS}
+        if self.groups is not None:
+            own |= {"groups": self._grouping.config(), "groups_made_for": self._own.paths if self.built else []}
+        return super().get_config() | own
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The optimizer with the arguments that `get_config` gave."""
+        if "groups" in config:
+            config = dict(config)
+            config["groups"] = Groups(with_schedules(config["groups"]), config.pop("groups_made_for", []))
+        return super().from_config(config, custom_objects)
 
     @classmethod
     def from_keras(
@@ -572,9 +609,11 @@ class Adam(keras.optimizers.Adam):
         by where ε is added, which fades as β₂ᵗ does.
 
         Raises:
-            ValueError: A part of the rule is left out (`bias_correction` or `adaptivity` is False), or it is a variant
-                (`nesterov` and the like): Keras's Adam is neither.
+            ValueError: A part of the rule is left out (`bias_correction` or `adaptivity` is False), it is a variant
+                (`nesterov` and the like), or it has `groups`: Keras's Adam has none of it.
         """
+        if self.groups is not None:
+            raise ValueError("groups must be None for a keras.optimizers.Adam, which has none. Received: some")
         if (variant := self._variant()) != ADAM:
             raise ValueError(f"only Adam itself can become a keras.optimizers.Adam. Received: {variant.name()}")
         for name in _PARTS:
@@ -646,6 +685,14 @@ def _cast(k: Any, dtype: str) -> Any:
 
 def _arithmetic_dtype(variable: Any) -> str:
     return "float64" if _keras_dtype(variable) == "float64" else "float32"
+
+
+def _path(variable: Any) -> str:
+    return getattr(variable, "path", None) or variable.name
+
+
+def _python_number(value: Any) -> Any:
+    return np.asarray(ops.convert_to_numpy(value)).item() if ops.is_tensor(value) or hasattr(value, "value") else value
 
 
 def _keras_dtype(tensor: Any) -> str:

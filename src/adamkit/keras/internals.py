@@ -99,6 +99,11 @@ def flat_layers(model: keras.Model) -> list[keras.Layer]:
     return list(model._flatten_layers())
 
 
+def own_variables_of(layer: keras.Layer) -> list[keras.Variable]:
+    """The trainable variables of a layer itself, without those of layers inside of it."""
+    return layer._trainable_variables
+
+
 def has_layers(part: Any) -> bool:
     """Whether a layer holds layers."""
     return bool(getattr(part, "_layers", None))
