@@ -1,5 +1,6 @@
 """`adamkit compare`: optimizers side by side, each tuned alike."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from adamkit.lab.runs.comparisons import Plan
 
 _COMPARISON = "Comparison"
-_NO_OPTIONS = ("resume", "trust_code", "out", "report", "json")  # of the comparison itself
+_NO_OPTIONS = ("resume", "trust_code", "out", "report", "log", "json")  # of the comparison itself
 _OF_PLAN = ("budget", "seeds", "objective", "goal", "check", "train_size", "label_noise")
 
 
@@ -88,6 +89,7 @@ def compare(
     trust_code: options.TrustCode = False,
     out: options.Out = None,
     report: options.Report = True,
+    log: options.Log = None,
     json: Annotated[
         bool,
         typer.Option(
@@ -109,10 +111,13 @@ def compare(
     given = options.given(context, *_NO_OPTIONS)
     options.use_backend("jax")
     from adamkit.lab.insight.reports import made
+    from adamkit.lab.logs.named import names_in
+    from adamkit.lab.logs.tables import send_comparison
     from adamkit.lab.runs import comparisons
     from adamkit.lab.runs.folder import RunFolder
 
     try:
+        tools = names_in(log)
         if resume is None:
             plan, command = _plan(given), made.command("compare", given)
             folder = RunFolder.create(out, "compare")
@@ -128,13 +133,22 @@ def compare(
             with display:
                 result = comparisons.execute(plan, folder, display.show, display.start, command=command)
     except InputError as error:
-        raise InputError(options.as_typed(str(error), given)) from error
+        raise InputError(options.as_typed(str(error), (*given, "log"))) from error
     display.finish(result)
     if report and len(result.summary):
         display.report(folder)
+    display.send(send_comparison, tools, folder, _parameters(plan), result)
     display.finish_json(result)
     if result.described["interrupted"]:
         raise typer.Exit(130)
+
+
+def _parameters(plan: "Plan") -> dict[str, Any]:
+    """What all runs of a comparison have in common: no hyperparameter of Adam is."""
+    from adamkit.lab.hyperparameters import names
+
+    own = asdict(plan.settings) | {"budget": plan.budget, "seeds": plan.seeds, "optimizers": ",".join(plan.optimizers)}
+    return {name: value for name, value in own.items() if name not in (*names(of="schedule"), *names(of="adam"))}
 
 
 def _plan(given: dict[str, Any]) -> "Plan":

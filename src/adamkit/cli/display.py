@@ -5,7 +5,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from rich.text import Text
 from adamkit.cli.streams import drop_output
 from adamkit.lab.data import Encoding
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
+from adamkit.lab.logs.named import named
+from adamkit.lab.logs.tool import files_of
 
 if TYPE_CHECKING:
     from adamkit.lab.runs import Prepared
@@ -73,6 +75,25 @@ class Output:
         path = reports.attempt(lambda: reports.page_of(folder), folder.path, self.warn)
         if path is not None:
             self.note(f"report {path}")
+
+    def logged(self, places: Iterable[str]) -> None:
+        """Say where the tools have the run."""
+        for i, place in enumerate(places):
+            self.note(f"{'' if i else 'logged':7}{place}")
+
+    def send(
+        self,
+        send: Callable[..., list[str]],
+        names: Sequence[str],
+        folder: "RunFolder",
+        parameters: Mapping[str, Any],
+        result: Any,
+    ) -> None:
+        """Send a sweep or a comparison, by `logs.tables`, to the tools of these names."""
+        if not names or not len(result.history):
+            return
+        path = folder.path.resolve()
+        self.logged(send(named(names, path), path.name, parameters, result, files_of(path), self.warn))
 
     def data_and_model(self, record: Mapping[str, Any]) -> None:
         """Say what is trained, on what, from what `run.json` holds."""

@@ -100,6 +100,14 @@ TrustCode = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOOLS",
+        help="Keep the run in these too, with commas: tensorboard, mlflow, wandb.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Leave a page of charts, report.html.", rich_help_panel=OUTPUT)
 ]

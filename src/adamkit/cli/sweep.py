@@ -1,6 +1,6 @@
 """`adamkit sweep`: train a model with hundreds of settings of Adam's hyperparameters at once."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ _SPACE = "Space: for each a VALUE, VALUES with commas, or LOW..HIGH[:log|linear]
 _DEFAULT, _DEFAULT_POINTS = "1e-5..1e-1", ":log:32"  # of the learning rate
 _MOST_RUNS = 10_000  # without asking
 _PROBED = 64  # settings that the speed is measured with
-_NO_OPTIONS = ("resume", "trust_code", "out", "yes", "report", "json")  # of the sweep itself
+_NO_OPTIONS = ("resume", "trust_code", "out", "yes", "report", "log", "json")  # of the sweep itself
 
 
 @hyperparameters.with_ranges(
@@ -88,6 +88,7 @@ def sweep(
     trust_code: options.TrustCode = False,
     out: options.Out = None,
     report: options.Report = True,
+    log: options.Log = None,
     yes: Annotated[
         bool, typer.Option("--yes", help=f"Do not ask before more than {_MOST_RUNS:,} runs.", rich_help_panel=OUTPUT)
     ] = False,
@@ -109,11 +110,14 @@ def sweep(
     """
     from adamkit.lab.errors import InputError
     from adamkit.lab.insight.reports import made
+    from adamkit.lab.logs.named import names_in
+    from adamkit.lab.logs.tables import send_sweep
     from adamkit.lab.runs import sweeps
     from adamkit.lab.runs.folder import RunFolder
 
     given = options.given(context, *_NO_OPTIONS)
     try:
+        tools = names_in(log)
         command = made.command("sweep", given)
         given = options.without_parts(given, as_text=True)
         if resume is None:
@@ -133,12 +137,19 @@ def sweep(
             with display:
                 result = sweeps.execute(plan, folder, display.show, command=command)
     except InputError as error:
-        raise InputError(options.as_typed(str(error), given)) from error
+        raise InputError(options.as_typed(str(error), (*given, "log"))) from error
     display.finish(result)
     if report and len(result.history):
         display.report(folder)
+    display.send(send_sweep, tools, folder, _parameters(plan), result)
     if result.interrupted:
         raise typer.Exit(130)
+
+
+def _parameters(plan: "Plan") -> dict[str, Any]:
+    """What all runs of a sweep have in common."""
+    own = asdict(plan.settings) | {"seeds": plan.seeds}
+    return {name: value for name, value in own.items() if name not in plan.space[0]}
 
 
 def _plan(given: dict[str, Any], *, ask: bool) -> "Plan":

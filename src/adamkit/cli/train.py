@@ -1,5 +1,6 @@
 """`adamkit train`: train a model with Adam and show loss and accuracy after each epoch."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +64,7 @@ def train(
     trust_code: options.TrustCode = False,
     out: options.Out = None,
     report: options.Report = True,
+    log: options.Log = None,
     json: Annotated[
         bool,
         typer.Option(
@@ -79,15 +81,29 @@ def train(
     """
     from adamkit.lab import runs
     from adamkit.lab.errors import InputError
+    from adamkit.lab.logs.named import named, names_in
+    from adamkit.lab.logs.tool import DONE, INTERRUPTED, files_of
+    from adamkit.lab.logs.watching import Watcher
     from adamkit.lab.runs.folder import RunFolder
 
     if repeat is not None and best_of is not None:
         raise InputError("one of --from and --best-of must be given, not both")
-    without_influence = ("repeat", "best_of", "resume", "checkpoint_every", "trust_code", "out", "report", "json")
+    without_influence = (
+        "repeat",
+        "best_of",
+        "resume",
+        "checkpoint_every",
+        "trust_code",
+        "out",
+        "report",
+        "log",
+        "json",
+    )
     given = options.without_parts(options.given(context, *without_influence))
     earlier = None if repeat is None else RunFolder.open(repeat)
     begun = None if resume is None else RunFolder.open(resume)
     try:
+        tools = names_in(log)
         if begun is not None:
             if repeat is not None or best_of is not None:
                 raise InputError("one of --resume, --from and --best-of must be given, not several")
@@ -96,7 +112,7 @@ def train(
         else:
             settings = _settings(given, earlier, best_of, trust_code=trust_code)
     except InputError as error:
-        raise InputError(options.as_typed(str(error), given)) from error
+        raise InputError(options.as_typed(str(error), (*given, "log"))) from error
     options.use_backend(settings.backend)
 
     from adamkit.cli.display import Display
@@ -111,8 +127,11 @@ def train(
         if earlier is not None and not given:
             for difference in runs.differences(earlier.read_record(), prepared.record):
                 display.warn(f"the result may differ: {difference}")
-        with display:
-            result = runs.execute(prepared, folder, display.show, checkpoint_every=checkpoint_every, warn=display.warn)
+        watcher = Watcher(named(tools, folder.path), folder.path.resolve().name, asdict(settings), display.warn)
+        with watcher, display:
+            result = runs.execute(
+                prepared, folder, display.show, checkpoint_every=checkpoint_every, warn=display.warn, watcher=watcher
+            )
     display.finish(result, folder.path)
     if earlier is not None and not given:
         try:
@@ -121,6 +140,10 @@ def train(
             display.warn(f"nothing to compare this run with: {error}")
     if report:
         display.report(folder)
+    if tools:
+        watcher.follow(result.history.to_dict("records"))  # a run that was done before has no new epoch
+        ended = INTERRUPTED if result.interrupted else DONE
+        display.logged(watcher.end(ended, result.test, files_of(folder.path)))
     if result.interrupted:
         raise typer.Exit(130)
 

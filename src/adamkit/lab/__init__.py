@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adamkit.lab import data, insight, models, runs
+    from adamkit.lab import data, insight, logs, models, runs
     from adamkit.lab.comparing.compare import compare
     from adamkit.lab.comparing.result import Comparison
     from adamkit.lab.insight.check import check
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-_MODULES = {"data": "data", "insight": "insight", "models": "models", "runs": "runs", "spaces": "sweeping.spaces"}
+_MODULES = {
+    "data": "data",
+    "insight": "insight",
+    "logs": "logs",
+    "models": "models",
+    "runs": "runs",
+    "spaces": "sweeping.spaces",
+}
 _PLACES = {
     "Comparison": "comparing.result",
     "SweepResult": "sweeping.sweeper",
@@ -43,6 +50,7 @@ __all__ = [
     "compare",
     "data",
     "insight",
+    "logs",
     "models",
     "play",
     "predict",

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from adamkit.lab.comparing.result import Comparison
 from adamkit.lab.comparing.tuning import Progress, Tuning
 from adamkit.lab.errors import InputError
 from adamkit.lab.interrupts import ctrl_c_asks
+from adamkit.lab.logs.own_models import files_left, name_of
+from adamkit.lab.logs.tables import send_comparison
+from adamkit.lab.logs.tool import Tool
+from adamkit.lab.logs.tool import checked as checked_tools
 from adamkit.lab.training.trainer import (
     check_count,
     check_model,
@@ -51,6 +56,7 @@ def compare(
     memory: int | None = None,
     folder: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    log: Tool | Iterable[Tool] = (),
 ) -> Comparison:
     """Compare optimizers on a compiled Keras model, each tuned alike.
 
@@ -87,6 +93,8 @@ def compare(
         folder: Where to keep the comparison: `run.json`, `history.parquet`, `runs.parquet`, `summary.csv`, and what is
             needed to go on. If it holds a part of this very comparison, that is not run again. None: nowhere.
         on_progress: Called in this thread, a few times a second at most.
+        log: Where to keep the comparison too when it has ended, each run of it within one: tools of `adamkit.lab.logs`,
+            one or several. One that is not installed or fails is a RuntimeWarning.
 
     Returns:
         The figures, the verdict in sentences, and the history of all runs.
@@ -108,7 +116,7 @@ def compare(
     """
     check_on_jax("compare")
     check_model(model)
-    chosen = checked(optimizers)
+    chosen, tools = checked(optimizers), checked_tools(log)
     for name, value in (("budget", budget), ("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):
         check_count(name, value)
     for name, value in (("validation_split", validation_split), ("test_split", test_split)):
@@ -136,7 +144,15 @@ def compare(
     comparison = Comparison.of(found, described)
     if folder is not None:
         comparison.save(folder)
+    if tools and len(comparison.history):
+        made_from = {"model": model.name, "budget": budget, "seeds": seeds, **options}
+        with files_left(_warn, comparison.history, comparison.summary) as files:
+            send_comparison(tools, name_of("compare", folder), made_from, comparison, files, _warn)
     return comparison
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _three_parts(x, y, validation_data, validation_split, test_data, test_split) -> tuple[Any, Any, Any]:

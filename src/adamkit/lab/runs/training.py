@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from adamkit.lab.logs.watching import Watcher
     from adamkit.lab.training.keeping import Observer
     from adamkit.lab.training.trainer import Epoch, TrainResult
 
@@ -349,6 +350,7 @@ def execute(
     *,
     checkpoint_every: int | None = None,
     warn: Callable[[str], None] = lambda line: None,
+    watcher: "Watcher | None" = None,
 ) -> "TrainResult":
     """Train, and keep `folder` up to date; where it has checkpoints of this run, go on from the latest.
 
@@ -356,7 +358,7 @@ def execute(
     the history is written as the run goes on, at most twice a second; checkpoints every `checkpoint_every` epochs, or
     as often as takes under 2 % of the time, and at the end; the model at the end, also after Ctrl-C. A write that fails
     on the way is tried again, so that a disk that is full for a while loses nothing. The test part is measured once,
-    after the last epoch. `warn` is told of checkpoints that are damaged and passed over.
+    after the last epoch. `warn` is told of checkpoints that are damaged and passed over. `watcher` follows the history.
 
     Raises:
         InputError: The user's own model cannot be trained, or the folder has another run.
@@ -393,6 +395,8 @@ def execute(
                 folder.write_history(pd.DataFrame(rows))
             now = time.monotonic()
             next_write = now + max(_BETWEEN_WRITES, (now - started) / _SHARE_OF_WRITES)
+        if watcher is not None:
+            watcher.follow(rows)
         on_epoch(row)
 
     def ended(status: str, seconds: float, why: str | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,9 @@ from adamkit.lab.claims import claimed
 from adamkit.lab.disk import HISTORY, SUMMARY
 from adamkit.lab.errors import InputError, listed, reason
 from adamkit.lab.interrupts import ctrl_c_asks
+from adamkit.lab.logs.own_models import files_left, name_of, parameters_of
+from adamkit.lab.logs.tables import send_sweep
+from adamkit.lab.logs.tool import Tool, checked
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer, unmappable
 from adamkit.lab.sweeping.parts import Parts
@@ -226,6 +229,7 @@ def sweep(
     folder: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     report: bool = True,
+    log: Tool | Iterable[Tool] = (),
 ) -> SweepResult:
     """Train a compiled Keras model with every setting of a space, as compiled programs that train many at once.
 
@@ -272,6 +276,8 @@ def sweep(
         on_progress: Called in this thread whenever some runs are finished.
         report: Whether to write the report, a page of charts that needs no network, after the results. One that cannot
             be written is a RuntimeWarning.
+        log: Where to keep the sweep too when it has ended, each run of it within one: tools of `adamkit.lab.logs`, one
+            or several. One that is not installed or fails is a RuntimeWarning.
 
     Returns:
         The history of all runs, their summary and their models.
@@ -295,6 +301,7 @@ def sweep(
     """
     check_on_jax("sweep")
     check_model(model)
+    tools = checked(log)
     settings = spaces.settings_of(space)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):
         check_count(name, value)
@@ -320,8 +327,16 @@ def sweep(
     if folder is not None and report and len(result.history):
         from adamkit.lab.insight import reports
 
-        reports.attempt(result._page, Path(folder), lambda message: warnings.warn(message, RuntimeWarning, 3))
+        reports.attempt(result._page, Path(folder), _warn)
+    if tools and len(result.history):
+        made_from = parameters_of(model, options)
+        with files_left(_warn, result.history, result.summary) as files:
+            send_sweep(tools, name_of("sweep", folder), made_from, result, files, _warn)
     return result
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 class Study:

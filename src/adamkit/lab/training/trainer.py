@@ -17,6 +17,9 @@ import pandas as pd
 from adamkit.lab.errors import InputError, shown
 from adamkit.lab.hyperparameters import BELOW
 from adamkit.lab.interrupts import ctrl_c_asks
+from adamkit.lab.logs.own_models import files_left, name_of, parameters_of
+from adamkit.lab.logs.tool import DONE, INTERRUPTED, Tool, checked
+from adamkit.lab.logs.watching import Watcher
 from adamkit.lab.training import checkpoints
 from adamkit.lab.training.arrays import as_arrays, type_of
 from adamkit.lab.training.figures import figures
@@ -70,6 +73,7 @@ class _Run:
     epochs: int
     on_epoch: Callable[[Epoch], None]
     observer: Observer | None = None
+    watcher: Watcher | None = None
     rows: list[Epoch] = field(default_factory=list)
     interrupted: bool = False
     started: float = field(default_factory=time.perf_counter)
@@ -104,6 +108,8 @@ class _Run:
         self.rows.append(row)
         if self.observer is not None:
             self.observer.add(row, state)
+        if self.watcher is not None:
+            self.watcher.follow(self.rows)
         self.on_epoch(row)
 
 
@@ -123,6 +129,7 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     folder: "str | Path | Observer | None" = None,
     checkpoint_every: int | None = None,
+    log: Tool | Iterable[Tool] = (),
 ) -> TrainResult:
     """Train a compiled Keras model, as `model.fit` does, and keep what each epoch showed.
 
@@ -154,6 +161,8 @@ def train(
             and, where all its epochs are done, with further ones. Defaults to None: nothing is kept.
         checkpoint_every: Epochs between checkpoints, >= 1. Defaults to None: as often as takes less than 2 % of the
             run's time.
+        log: Where to keep the run too: tools of `adamkit.lab.logs`, one or several. One that is not installed or fails
+            is a RuntimeWarning.
 
     Returns:
         The history and the trained model.
@@ -184,24 +193,34 @@ def train(
         check_count("checkpoint_every", checkpoint_every)
     data, validation = checked_data(x, y, validation_data, validation_split, class_weight, sample_weight)
     own = Keeper(folder, checkpoint_every) if isinstance(folder, (str, Path)) else None
+    tools = checked(log)
     run = _Run(epochs, on_epoch or (lambda row: None), own or folder)  # pyright: ignore[reportArgumentType]
     if own is not None:
         Path(own.folder).mkdir(parents=True, exist_ok=True)
+    options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed}
+    made_from = parameters_of(model, options) if tools else {}
     fit = _train_compiled if keras.backend.backend() == "jax" else _train_with_fit
-    try:
-        with ctrl_c_asks(run):
-            done = fit(model, data, validation, run, batch_size, shuffle, seed)
-    finally:
-        if run.observer is not None:
-            run.observer.finish()
+    with Watcher(tools, name_of("train", folder), made_from, _warn) as run.watcher:
+        try:
+            with ctrl_c_asks(run):
+                done = fit(model, data, validation, run, batch_size, shuffle, seed)
+        finally:
+            if run.observer is not None:
+                run.observer.finish()
+        history = pd.DataFrame(run.rows)
+        if tools and run.rows:
+            with files_left(_warn, history, model=model) as files:
+                run.watcher.end(INTERRUPTED if run.interrupted else DONE, files=files)
     if own is not None:
         for complaint in own.complaints:
-            warnings.warn(f"a checkpoint was passed over: {complaint}", RuntimeWarning, stacklevel=2)
+            _warn(f"a checkpoint was passed over: {complaint}")
         if (failure := unsaved(own)) is not None:
             raise failure
-    return TrainResult(
-        pd.DataFrame(run.rows), model, time.perf_counter() - run.started, run.interrupted, resumed_after=done
-    )
+    return TrainResult(history, model, time.perf_counter() - run.started, run.interrupted, resumed_after=done)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def measure(model: keras.Model, x: Any, y: Any, *, batch_size: int = 32) -> dict[str, float]:
