@@ -13,7 +13,7 @@ mpmath.mp.dps = 50
 
 
 class State(NamedTuple):
-    """θ, m, v and (for AMSGrad) the largest v; t steps done."""
+    """θ, m (schedule-free: z), v and (for AMSGrad) the largest v; t steps done."""
 
     theta: np.ndarray
     m: np.ndarray
@@ -54,6 +54,7 @@ def step(
     rectified=False,
     cautious=False,
     adopt=False,
+    schedule_free=False,
     exact=False,
 ):
     """One iteration of the loop of Algorithm 1, or of that of a variant."""
@@ -65,6 +66,17 @@ def step(
     theta = state.theta
     if maximize:
         g = -g
+    if schedule_free:  # Defazio et al. 2024, Algorithm 1, with weight decay at y and a constant η, so that c is 1/t
+        g = g if decoupled else g + decay * theta
+        z = theta if t == 1 else state.m
+        x = (theta - (1 - beta_1) * z) / beta_1
+        v = beta_2 * state.v + (1 - beta_2) * g * g
+        v_max = np.maximum(state.v_max, v)
+        root = sqrt((v_max if amsgrad else v) / (1 - beta_2**t if bias_correction else 1))
+        root = root + (epsilon / sqrt(1 - beta_2**t) if epsilon_hat else epsilon)
+        z = z - eta * (g / root if adaptivity else g) - (eta * decay * theta if decoupled else 0)
+        x = (1 - convert(1) / t) * x + z / t
+        return State((1 - beta_1) * z + beta_1 * x, z, v, v_max, t)
     if decoupled:
         theta = theta - eta * decay * theta  # Loshchilov and Hutter 2019
     else:

@@ -38,6 +38,7 @@ def goes_together(switches, **others):
 @settings(max_examples=60, deadline=None)
 @given(switches, options, st.booleans(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**16))
 def test_steps_follow_the_papers(switches, options, amsgrad, dtype, seed):
+    assume(not (switches["schedule_free"] and options["beta_1"] == 0))  # y says nothing of x then
     assume(goes_together(switches, amsgrad=amsgrad, epsilon_hat=options["epsilon_hat"]))
     rng = np.random.default_rng(seed)
     theta = rng.normal(size=5).astype(dtype)
@@ -94,6 +95,7 @@ KINDS = [
     {"rectified": True},
     {"cautious": True},
     {"adopt": True, "nesterov": True, "cautious": True},
+    {"schedule_free": True},
 ]
 
 
@@ -106,6 +108,10 @@ def test_pytorch_steps_as_numpy(switches, way):
     parameters = [torch.nn.Parameter(torch.tensor(row)) for row in theta]
     if way == "operations":  # of no layout that the kernel takes
         parameters = [torch.nn.Parameter(torch.tensor(np.stack([row, row], 1))[:, 0]) for row in theta]
+    if way == "capturable" and "schedule_free" in switches:
+        with pytest.raises(ValueError, match="schedule_free=True does not go with capturable=True"):
+            Adam(parameters, capturable=True, **switches)
+        return
     optimizer = Adam(parameters, lr=0.01, capturable=way == "capturable", **switches)
     states = [adamkit.init(row) for row in theta]
     rows = list(theta)
@@ -161,7 +167,9 @@ def test_what_means_nothing_together_is_an_error_that_says_why():
         on = {one: True, other: True}
         amsgrad = on.pop("amsgrad", False)
         together = {*on, *(["amsgrad"] if amsgrad else [])}
-        refused = together in ({"rectified", "amsgrad"}, {"adopt", "amsgrad"}, {"adopt", "rectified"})
+        refused = together in ({"rectified", "amsgrad"}, {"adopt", "amsgrad"}, {"adopt", "rectified"}) or (
+            "schedule_free" in together and "amsgrad" not in together
+        )
         assert goes_together(on, amsgrad=amsgrad) != refused
     for make in (
         lambda **switches: adamkit.step(np.ones(1), np.ones(1), adamkit.init(np.ones(1)), **switches),

@@ -17,12 +17,14 @@ class AdamState(NamedTuple):
         first_moment: (…,) mean of the gradients, m; float32, or float64 for a float64 parameter.
         second_moment: (…,) mean of their squares, v; the same dtype.
         max_second_moment: (…,) the largest v so far, or None without AMSGrad.
+        weight_sum: With `schedule_free` the sum of η² so far, and `first_moment` is x − y; see `step`.
     """
 
     step: int
     first_moment: NDArray
     second_moment: NDArray
     max_second_moment: NDArray | None = None
+    weight_sum: float = 0.0
 
 
 def init(parameter: ArrayLike, *, amsgrad: bool = False) -> AdamState:
@@ -61,6 +63,7 @@ def step(
     rectified: bool = False,
     cautious: bool = False,
     adopt: bool = False,
+    schedule_free: bool = False,
 ) -> tuple[NDArray, AdamState]:
     """One step of Adam: Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1.
 
@@ -84,6 +87,9 @@ def step(
         cautious: Of the change, only what goes against the gradient (Liang et al. 2024, arXiv:2411.16085).
         adopt: ADOPT (Taniguchi et al. 2024, arXiv:2411.02853): the gradient is divided by the root of the v before it,
             and m is the mean of that. The first step only sets v.
+        schedule_free: Defazio et al. 2024 (arXiv:2405.15682): no schedule of the learning rate is needed. The parameter
+            is y, where gradients are taken; what is to be used is x, the weighted mean of z, at
+            `parameter + state.first_moment`.
 
     Returns:
         The new parameter and the new state. The arguments are left as they are.
@@ -108,7 +114,7 @@ def step(
             raise ValueError(f"{name} must have the parameter's shape {parameter.shape}. Received: {array.shape}")
     dtype = _arithmetic_dtype(parameter)
     variant = variants.check(
-        Variant(nesterov, rectified, cautious, adopt),
+        Variant(nesterov, rectified, cautious, adopt, schedule_free),
         amsgrad=state.max_second_moment is not None,
         epsilon_hat=epsilon_hat,
         bias_correction=bias_correction,
@@ -127,9 +133,11 @@ def step(
         bias_correction=rule.check_flag("bias_correction", bias_correction),
         adaptivity=rule.check_flag("adaptivity", adaptivity),
         variant=variant,
+        averaging=rule.averaging(learning_rate, state.weight_sum) if schedule_free else 0.0,
     )
-    new = rule.update(parameter.astype(dtype), gradient.astype(dtype), *state[1:], coefficients, xp=np)
-    return new.parameter.astype(parameter.dtype), AdamState(state.step + 1, *new[1:])
+    new = rule.update(parameter.astype(dtype), gradient.astype(dtype), *state[1:4], coefficients, xp=np)
+    weight_sum = state.weight_sum + rule.averaging_weight(learning_rate) if schedule_free else state.weight_sum
+    return new.parameter.astype(parameter.dtype), AdamState(state.step + 1, *new[1:], weight_sum)
 
 
 def _floating(name: str, array: ArrayLike) -> NDArray:

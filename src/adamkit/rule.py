@@ -48,6 +48,7 @@ class Coefficients(NamedTuple):
     gradient_share: Scalar = 0.0  # of g beside `step_size` of m, with `nesterov`
     root_share: Scalar = 1.0  # with `rectified`: 0 in the first steps, which are not divided by √v̂ + ε
     clip: Scalar = 0.0  # with `adopt`: the bound of g/√v
+    averaging: Scalar = 0.0  # with `schedule_free`: c, the weight of this step's z in the average x
 
 
 class Update(NamedTuple):
@@ -78,6 +79,7 @@ def coefficients(
     adaptivity: bool = True,
     root_epsilon: Scalar = 0.0,
     variant: Variant = ADAM,
+    averaging: Scalar = 0.0,
     xp: Any = math,
 ) -> Coefficients:
     """The numbers of step t >= 1.
@@ -90,7 +92,8 @@ def coefficients(
     `bias_correction` m̂ = m and v̂ = v. Without `adaptivity` the step is η·m̂: gradient descent with momentum, in which
     neither β₂ nor ε nor AMSGrad has a part.
 
-    `root_epsilon` is optax's ε̄ in √(v̂ + ε̄). `variant` must be one that `variants.check` accepts.
+    `root_epsilon` is optax's ε̄ in √(v̂ + ε̄). `variant` must be one that `variants.check` accepts. `averaging`, for
+    `schedule_free`, is what the function of that name gives.
     """
     corrected = bias_correction and not variant.adopt
     root, correction = _corrections(step, first_decay, second_decay, xp) if corrected else (1.0, 1.0)
@@ -117,6 +120,8 @@ def coefficients(
         k = _rectified(k, step, root, xp)
     if variant.adopt:  # c_t = t^¼, where the first step, which only sets v to g², is step 0
         k = k._replace(second_decay=_from_the_second(step, second_decay, xp), clip=(step - 1) ** 0.25)
+    if variant.schedule_free:  # its steps are of g, which needs no correction
+        k = k._replace(step_size=learning_rate * root, averaging=averaging)
     return k
 
 
@@ -167,7 +172,9 @@ def change_of(
     elif k.adaptive:
         gradient = bounded(gradient, k.second_decay, xp)
     averaged = _normalized(gradient, second_moment, k, xp) if k.variant.adopt else gradient
-    m = moving_average(first_moment, averaged, k.first_decay, xp)  # β₁·m + (1 - β₁)·g
+    m = averaged  # schedule-free: a step of z is η·g/√v̂
+    if not k.variant.schedule_free:
+        m = moving_average(first_moment, averaged, k.first_decay, xp)  # β₁·m + (1 - β₁)·g
     change = k.step_size * m  # η·m̂
     if k.variant.nesterov:
         change = change + k.gradient_share * averaged
@@ -182,7 +189,14 @@ def change_of(
         change = xp.where(change * xp.sign(gradient) <= 0, 0.0 * gradient, change)
     if not _is_zero(k.shrinkage):
         change = change + k.shrinkage * parameter
+    if k.variant.schedule_free:
+        change, m = _averaged(change, first_moment, k)
     return Change(change, m, v, max_second_moment)
+
+
+def averaging_weight(learning_rate: Scalar) -> Scalar:
+    """What a step counts in schedule-free's average: η² (Defazio et al. 2024, Algorithm 1)."""
+    return learning_rate * learning_rate
 
 
 def _divisor(scale: Array, k: Coefficients, xp: Any) -> Array:
@@ -197,6 +211,31 @@ def _normalized(gradient: Array, second_moment: Array, k: Coefficients, xp: Any)
     """ADOPT: g / max(√v, ε) with the v of the step before, within ±c_t (Taniguchi et al. 2024, Algorithm 2)."""
     normalized = gradient / xp.maximum(xp.sqrt(second_moment), k.epsilon)
     return xp.maximum(xp.minimum(normalized, k.clip), -k.clip)
+
+
+def averaging(learning_rate: Scalar, weight_sum: Scalar, xp: Any = math) -> Scalar:
+    """Schedule-free's c: the share of a step in the sum of all weights, `weight_sum` before it; 0 where all are 0."""
+    weight = averaging_weight(learning_rate)
+    total = weight_sum + weight
+    if xp is math:
+        return weight / total if total > 0 else 0.0
+    return weight / xp.where(total > 0, total, total + 1.0)
+
+
+def _averaged(change: Array, lead: Array, k: Coefficients) -> tuple[Array, Array]:
+    """Schedule-free: what a step of z, z ← z - change, is for y, and the new x - y (Defazio et al. 2024, Algorithm 1).
+
+    x ← (1 - c)·x + c·z and y ← (1 - β₁)·z + β₁·x. The parameter is y, and x - y is kept in place of m: it begins at 0
+    and is small, as m, so that every format of m holds it, and x, which is to be used, needs no β₁ to be found.
+    """
+    of_lead, of_change, kept, added = shares_of_averaging(k)
+    return of_lead * lead + of_change * change, kept * (lead + added * change)
+
+
+def shares_of_averaging(k: Coefficients) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    """Schedule-free: what y loses of x - y and of z's step; what x - y keeps, and what it first gains of that step."""
+    c, (beta, complement, _) = k.averaging, k.first_decay
+    return c * beta / complement, complement + beta * c, 1.0 - c, complement
 
 
 def _rectified(k: Coefficients, step: Scalar, root: Scalar, xp: Any) -> Coefficients:

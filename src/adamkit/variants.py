@@ -13,6 +13,7 @@ class Variant(NamedTuple):
     rectified: bool = False  # RAdam: Liu et al. 2020, arXiv:1908.03265, Algorithm 2
     cautious: bool = False  # Liang et al. 2024, arXiv:2411.16085, Algorithm 1, without its scaling of what remains
     adopt: bool = False  # ADOPT: Taniguchi et al. 2024, arXiv:2411.02853, Algorithm 2, with its clipping
+    schedule_free: bool = False  # Defazio et al. 2024, arXiv:2405.15682, Algorithm 1
 
     def name(self) -> str:
         """The switches that are on, with hyphens; "" for Adam itself."""
@@ -27,6 +28,10 @@ _REFUSED = {
     ("adopt", "amsgrad"): "it divides by the v of the step before and converges without the largest",
     ("adopt", "rectified"): "it has no bias correction, which is what would be rectified",
     ("adopt", "epsilon_hat"): "it has no bias correction, before which ε could be added",
+    ("schedule_free", "nesterov"): "it has no m that could look ahead: averaging stands in for momentum",
+    ("schedule_free", "rectified"): "its averaging stands in for the warm-up",
+    ("schedule_free", "cautious"): "it has no m, so that no step goes with the gradient",
+    ("schedule_free", "adopt"): "it has no m that could be the mean of g/√v",
 }
 _NEEDS = {
     ("rectified", "adaptivity"): "what it rectifies is the division by √v̂",

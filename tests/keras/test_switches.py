@@ -14,6 +14,7 @@ VARIANTS = [
     {"nesterov": True, "rectified": True},
     {"cautious": True, "amsgrad": True},
     {"adopt": True, "nesterov": True, "cautious": True},
+    {"schedule_free": True, "amsgrad": True},
 ]
 OPTIONS = {"learning_rate": 0.01, "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-5, "weight_decay": 0.1}
 

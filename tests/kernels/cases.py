@@ -30,6 +30,7 @@ VARIANTS = [
     Form(variant=Variant(nesterov=True, rectified=True)),
     Form(amsgrad=True, variant=Variant(cautious=True)),
     Form("bfloat16", "int8", "compensated", variant=Variant(nesterov=True, cautious=True, adopt=True)),
+    Form("bfloat16", "int8", "compensated", amsgrad=True, variant=Variant(schedule_free=True)),
 ]
 ELEMENTS = {torch.bfloat16: ml_dtypes.bfloat16, torch.float16: np.float16}
 

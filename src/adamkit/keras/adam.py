@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import warnings
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from keras import ops
 
 from adamkit import arrays, moments, rounding, rule, variants
 from adamkit.guards import check_nonfinite, not_finite
+from adamkit.keras.averages import let_models_follow
 from adamkit.keras.groups import Groups, Setting, with_schedules
 from adamkit.keras.internals import averages_of, copy_exclusions, learning_rate_of, own_value, trained_by
 from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
@@ -90,6 +92,10 @@ class Adam(keras.optimizers.Adam):
         adopt: ADOPT (Taniguchi et al. 2024, arXiv:2411.02853), which converges for any β₂: the gradient is divided by
             the root of the v before it, and m is the mean of that. The first step only sets v. Its paper has β₂ =
             0.9999 and ε = 1e-6. Defaults to False.
+        schedule_free: Defazio et al. 2024 (arXiv:2405.15682): no schedule of the learning rate is needed. Gradients are
+            taken at y; what is to be used is x, a mean over the way. In `fit` the variables are y; around `evaluate`,
+            validation, `predict` and `save`, and after `fit`, they are x, without a call. In a loop of one's own,
+            `eval()` and `train()` change them. Defaults to False.
 
         groups: Learning rates and weight decay of their own for some variables: a dict from patterns on
             `variable.path`, as of `fnmatch` (`"encoder/*"`, `"*/bias"`), to dicts with `learning_rate` (a float or a
@@ -141,6 +147,7 @@ class Adam(keras.optimizers.Adam):
         rectified: bool = False,
         cautious: bool = False,
         adopt: bool = False,
+        schedule_free: bool = False,
         groups: Any = None,
         **kwargs: Any,
     ):
@@ -174,14 +181,19 @@ class Adam(keras.optimizers.Adam):
         self._guard: Any = None  # with "skip" the number of skipped steps, with "raise" a step and a variable
         self.bias_correction = rule.check_flag("bias_correction", bias_correction)
         self.adaptivity = rule.check_flag("adaptivity", adaptivity)
-        self.nesterov, self.rectified, self.cautious, self.adopt = variants.check(
-            Variant(nesterov, rectified, cautious, adopt),
+        self._averages: Any = None  # schedule-free: the sum of η², and 1 while the model's variables are x
+        if schedule_free and use_ema:
+            raise ValueError("schedule_free=True does not go with use_ema=True: x is a mean already. Received: both")
+        self.nesterov, self.rectified, self.cautious, self.adopt, self.schedule_free = variants.check(
+            Variant(nesterov, rectified, cautious, adopt, schedule_free),
             amsgrad=amsgrad,
             epsilon_hat=epsilon_hat,
             bias_correction=bias_correction,
             adaptivity=adaptivity,
             epsilon=self.epsilon,
         )
+        if schedule_free:
+            let_models_follow()
         self._grouping = groups if isinstance(groups, Groups) else Groups(groups)
 
     @property
@@ -205,6 +217,8 @@ class Adam(keras.optimizers.Adam):
         self._remainders = [self._add_remainder(variable) for variable in var_list]
         if self.on_nonfinite != "propagate":
             self._guard = super().add_variable((2,), dtype="int32", name="nonfinite")
+        if self.schedule_free:
+            self._averages = super().add_variable((2,), dtype="float32", name="averages")
 
     def _add_scales(self, variables: Any) -> list[list]:
         """For each variable and each of its moments the variable that holds its scales, or None."""
@@ -279,7 +293,67 @@ class Adam(keras.optimizers.Adam):
     def finalize_variable_values(self, var_list):
         """As in Keras, at the end of `fit`; with `on_nonfinite="raise"` also the error of a step in it."""
         super().finalize_variable_values(var_list)
+        self.eval()
         self.raise_nonfinite()
+
+    def eval(self) -> None:
+        """With `schedule_free`: make the model's variables x, to evaluate, to use and to save them; else nothing.
+
+        `fit`, `evaluate`, `predict`, `save` and the like do so by themselves; a loop of one's own has to. Statistics of
+        batch normalization are those at y; `docs/keras.md` says what to do.
+
+        Example:
+            >>> import keras
+            >>> from adamkit.keras import Adam
+            >>> variable = keras.Variable([3.0])
+            >>> optimizer = Adam(0.1, schedule_free=True)
+            >>> for _ in range(500):  # minimize x²
+            ...     optimizer.apply([2 * variable], [variable])
+            >>> optimizer.eval()
+            >>> abs(float(variable.numpy()[0])) < 0.05
+            True
+            >>> optimizer.train()  # before the next step
+        """
+        self.use_averages(True)
+
+    def train(self) -> None:
+        """With `schedule_free`: make the model's variables y again, which a step needs; see `eval`."""
+        self.use_averages(False)
+
+    @property
+    def is_averaged(self) -> bool:
+        """With `schedule_free`: whether the model's variables are x now, and no step can be taken."""
+        return self._averages is not None and bool(np.asarray(ops.convert_to_numpy(self._averages.value))[1])
+
+    def use_averages(self, on: bool) -> None:
+        """`eval`, or `train` where `on` is False."""
+        if self._averages is None or self.is_averaged == on:
+            return
+        for variable in trained_by(self):
+            if (lead := self._lead(variable)) is not None:
+                wide = self._wide(variable)
+                self._assign_wide(variable, wide + lead if on else wide - lead)
+        flag = np.array([0, 1], "float32")
+        self._averages.assign(self._averages + flag if on else self._averages - flag)
+
+    def averages(self) -> list:
+        """With `schedule_free`: x of each variable, as arrays of its dtype, whatever the variables are now."""
+        found = []
+        for variable in trained_by(self):
+            wide, lead = self._wide(variable), self._lead(variable)
+            x = wide if lead is None else wide + lead * ops.cast(1.0 - self._averages[1], lead.dtype)
+            found.append(ops.cast(x, _keras_dtype(variable)))
+        return found
+
+    def averaged_state(self) -> list:
+        """What `eval` and `train` change."""
+        remainders = [remainder for remainder in self._remainders if remainder is not None]
+        return [*trained_by(self), *remainders, self._averages]
+
+    def _lead(self, variable: Any) -> Any:
+        """With `schedule_free`: x - y, which is kept in place of m; None where a step does not train the variable."""
+        slot = self._slots(variable)[0]
+        return None if slot.values is None else slot.read(_arithmetic_dtype(variable))
 
     def _guard_now(self) -> np.ndarray:
         return np.asarray(ops.convert_to_numpy(self._guard.value))
@@ -366,6 +440,12 @@ class Adam(keras.optimizers.Adam):
             self.assign(self._remainders[index], remainder)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        self._step_all(grads, trainable_variables, learning_rate)
+        if self._averages is not None:
+            weight = rule.averaging_weight(ops.cast(learning_rate, "float32"))
+            self._averages.assign(self._averages + ops.stack([weight, ops.zeros_like(weight)]))
+
+    def _step_all(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         backend = keras.backend.backend()
         if backend == "torch" and self._step_in_one_pass(grads, trainable_variables, learning_rate):
             return
@@ -390,14 +470,15 @@ class Adam(keras.optimizers.Adam):
             step, rate = ops.cast(self._step(), "float64"), ops.cast(learning_rate, "float64")
             own = [setting.rate(rate, self._iterations) for setting in self._own.settings]
             own = [ops.cast(rate, "float64") if ops.is_tensor(rate) else rate for rate in own]
-            return [self._numbers(step, *numbers, ops) for numbers in zip(own, self._own.settings, strict=True)]
+            c = self._averaging(rate, ops)
+            return [self._numbers(step, *numbers, c, ops) for numbers in zip(own, self._own.settings, strict=True)]
 
     def _of(self, variable: Any, coefficients: list[rule.Coefficients]) -> rule.Coefficients:
         """The numbers of a variable."""
         k = coefficients[self._own.places[self._get_variable_index(variable)]]
         return k if self._use_weight_decay(variable) else k._replace(shrinkage=0.0)
 
-    def _numbers(self, step: Any, learning_rate: Any, setting: Setting, xp: Any) -> rule.Coefficients:
+    def _numbers(self, step: Any, learning_rate: Any, setting: Setting, averaging: Any, xp: Any) -> rule.Coefficients:
         decay = self.weight_decay if setting.weight_decay is None else setting.weight_decay
         return rule.coefficients(
             step,
@@ -410,8 +491,19 @@ class Adam(keras.optimizers.Adam):
             bias_correction=self.bias_correction,
             adaptivity=self.adaptivity,
             variant=self._variant(),
+            averaging=averaging,
             xp=xp,
         )
+
+    def _averaging(self, learning_rate: Any, xp: Any) -> Any:
+        """With `schedule_free`: what this step counts in the average; groups count alike."""
+        if self._averages is None:
+            return 0.0
+        if xp is math:
+            weight_sum = float(np.asarray(ops.convert_to_numpy(self._averages.value))[0])
+        else:
+            weight_sum = ops.cast(self._averages[0], "float64")
+        return rule.averaging(learning_rate, weight_sum, xp)
 
     def _variant(self) -> Variant:
         return Variant(*[getattr(self, name) for name in SWITCHES])
@@ -447,7 +539,7 @@ class Adam(keras.optimizers.Adam):
         for (form, place, decays), rows in groups.items():
             setting = self._own.settings[place]
             own = _python_number(setting.rate(rate, self._iterations))
-            coefficients = self._numbers(step, own, setting, math)
+            coefficients = self._numbers(step, own, setting, self._averaging(rate, math), math)
             *columns, indices = zip(*rows, strict=True)
             if "key" in form.columns():
                 key = rounding.random_key(self.rounding_seed, step, np.array(indices, "int32"), np)
@@ -504,7 +596,8 @@ class Adam(keras.optimizers.Adam):
         """The optimizer's variables that belong to these variables of the model."""
         kept = [part for variable in variables for slot in self._slots(variable) for part in slot.variables]
         remainders = [self._remainders[self._get_variable_index(variable)] for variable in variables]
-        return kept + [remainder for remainder in remainders if remainder is not None]
+        averages = [] if self._averages is None else [self._averages]
+        return kept + [remainder for remainder in remainders if remainder is not None] + averages
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` does it, so that a step rounds once."""
@@ -546,8 +639,35 @@ class Adam(keras.optimizers.Adam):
     def load_own_variables(self, store):
         """Set the state to one that was saved, by this class or by `keras.optimizers.Adam`, in any `moment_dtype`."""
         arrays = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
-        if not (self.built and load_state(self, arrays)):
+        if not (self.built and self._loaded(arrays)):
             super().load_own_variables(store)
+
+    def _loaded(self, arrays: list[np.ndarray]) -> bool:
+        """Whether the state could be set to these arrays; m and schedule-free's x - y stand in the same place."""
+        has_averages = bool(arrays) and arrays[-1].shape == (2,) and arrays[-1].dtype == "float32"
+        if self._averages is None:
+            if load_state(self, arrays):
+                return True
+            if not (has_averages and load_state(self, arrays[:-1])):
+                return False
+            self._forget_first("the saved state is schedule-free: its x - y is left out, and m begins at 0")
+            return True
+        if has_averages and load_state(self, arrays[:-1]):
+            self._averages.assign(arrays[-1])
+            return True
+        if not load_state(self, arrays):
+            return False
+        self._averages.assign(np.zeros(2, "float32"))
+        self._forget_first("the saved state is not schedule-free: its m is left out, and the average begins here")
+        return True
+
+    def _forget_first(self, why: str) -> None:
+        """Set what stands in the place of m to 0, and warn."""
+        warnings.warn(why, stacklevel=4)
+        for variable in trained_by(self):
+            slot = self._slots(variable)[0]
+            for part in slot.variables if slot.values is not None else ():
+                part.assign(ops.zeros(part.shape, part.dtype))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this optimizer again, without its state."""

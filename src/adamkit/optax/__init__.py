@@ -2,19 +2,21 @@
 
 from adamkit.optax.conversion import from_optax, to_optax
 from adamkit.optax.guard import Guarded
-from adamkit.optax.state import Float32Parameters, Int8AdamState, Int8AmsgradState
+from adamkit.optax.state import Float32Parameters, Int8AdamState, Int8AmsgradState, ScheduleFree
 from adamkit.optax.transform import adam, adamw, amsgrad
-from adamkit.optax.updates import apply_updates
+from adamkit.optax.updates import apply_updates, schedule_free_eval_params
 
 __all__ = [
     "Float32Parameters",
     "Guarded",
     "Int8AdamState",
     "Int8AmsgradState",
+    "ScheduleFree",
     "adam",
     "adamw",
     "amsgrad",
     "apply_updates",
     "from_optax",
+    "schedule_free_eval_params",
     "to_optax",
 ]

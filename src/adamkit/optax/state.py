@@ -56,6 +56,16 @@ class Float32Parameters(NamedTuple):
     values: optax.Updates
 
 
+class ScheduleFree(NamedTuple):
+    """That the state before it is of `schedule_free`, whose `mu` is x - y.
+
+    Attributes:
+        weight_sum: () float32, the sum of η² so far.
+    """
+
+    weight_sum: jax.Array
+
+
 ADAM_STATES = (optax.ScaleByAdamState, Int8AdamState)
 AMSGRAD_STATES = (optax.ScaleByAmsgradState, Int8AmsgradState)
 STATES = (*ADAM_STATES, *AMSGRAD_STATES)

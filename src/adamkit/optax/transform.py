@@ -12,6 +12,7 @@ from adamkit import moments, rounding, rule, variants
 from adamkit.optax.guard import guarded
 from adamkit.optax.state import (
     Float32Parameters,
+    ScheduleFree,
     Stored,
     arithmetic_dtype,
     begun,
@@ -37,6 +38,7 @@ def adam(
     rectified: bool = False,
     cautious: bool = False,
     adopt: bool = False,
+    schedule_free: bool = False,
     moment_dtype: str = "float32",
     parameter_rounding: str = "nearest",
     on_nonfinite: str = "propagate",
@@ -58,6 +60,9 @@ def adam(
         rectified: RAdam (Liu et al. 2020, arXiv:1908.03265; `optax.radam`).
         cautious: Of a step, only what goes against the gradient (Liang et al. 2024, arXiv:2411.16085).
         adopt: ADOPT (Taniguchi et al. 2024, arXiv:2411.02853; `optax.contrib.adopt`).
+        schedule_free: Defazio et al. 2024 (arXiv:2405.15682; `optax.contrib.schedule_free_adamw`): no schedule of the
+            learning rate is needed. Parameters are y, where gradients are taken; what is to be used is x, which
+            `adamkit.optax.schedule_free_eval_params(state, params)` gives.
         moment_dtype: How the moments are stored: "float32" (8 bytes a parameter; float64 for float64 parameters),
             "bfloat16" (4 bytes) or "int8" (2 bytes; not for float64; arrays of less than 4096 elements stay float32).
         parameter_rounding: "nearest": what rounding drops from a bfloat16 or float16 parameter is lost, as in optax.
@@ -68,7 +73,8 @@ def adam(
 
     Returns:
         A transformation with the state of `optax.adam`: a pair, of an `optax.ScaleByAdamState` and of what the learning
-        rate counts. With "int8" the first is an `Int8AdamState`; with "compensated" a third is `Float32Parameters`.
+        rate counts. With "int8" the first is an `Int8AdamState`; with "compensated" a third is `Float32Parameters`, and
+        with `schedule_free` the last a `ScheduleFree`.
         With "skip" it is a `Guarded`, which has that state and counts `skipped_steps`.
 
     Raises:
@@ -90,10 +96,13 @@ def adam(
         >>> bool(jnp.abs(x).max() < 1e-3)
         True
     """
-    variant = variants.check(Variant(nesterov, rectified, cautious, adopt), epsilon=eps)  # pyright: ignore[reportArgumentType]
+    switches = Variant(nesterov, rectified, cautious, adopt, schedule_free)
+    variant = variants.check(switches, epsilon=eps)  # pyright: ignore[reportArgumentType]
     numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant)
     rest = optax.scale_by_learning_rate(learning_rate)
-    made = _transformation(numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding)
+    made = _transformation(
+        numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding, schedule_free=schedule_free
+    )
     return guarded(made, on_nonfinite)
 
 
@@ -111,6 +120,7 @@ def adamw(
     rectified: bool = False,
     cautious: bool = False,
     adopt: bool = False,
+    schedule_free: bool = False,
     moment_dtype: str = "float32",
     parameter_rounding: str = "nearest",
     on_nonfinite: str = "propagate",
@@ -131,6 +141,7 @@ def adamw(
         rectified: See `adam`.
         cautious: See `adam`.
         adopt: See `adam`.
+        schedule_free: See `adam`.
         moment_dtype: See `adam`.
         parameter_rounding: See `adam`.
         on_nonfinite: See `adam`.
@@ -150,13 +161,16 @@ def adamw(
         >>> round(float(updates[0]), 4)  # -0.1 · 0.5 · 4
         -0.2
     """
-    variant = variants.check(Variant(nesterov, rectified, cautious, adopt), epsilon=eps)  # pyright: ignore[reportArgumentType]
+    switches = Variant(nesterov, rectified, cautious, adopt, schedule_free)
+    variant = variants.check(switches, epsilon=eps)  # pyright: ignore[reportArgumentType]
     numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant)
     if not callable(weight_decay):
         weight_decay = _number("weight_decay", weight_decay)
     decays = optax.add_decayed_weights(weight_decay, mask)
     rest = [decays, optax.scale_by_learning_rate(learning_rate)]
-    made = _transformation(numbers, rest, weight_decay, mask, mu_dtype, moment_dtype, parameter_rounding)
+    made = _transformation(
+        numbers, rest, weight_decay, mask, mu_dtype, moment_dtype, parameter_rounding, schedule_free=schedule_free
+    )
     return guarded(made, on_nonfinite)
 
 
@@ -216,18 +230,20 @@ def amsgrad(
 
 
 def _numbers(learning_rate: Any, b1: Any, b2: Any, eps: Any, eps_root: Any, variant: Variant) -> Callable[..., Any]:
-    """The coefficients of a step, as a function of the count of steps before it and of λ."""
+    """A function of the steps done, of λ and of the sum of η² before, to a step's coefficients and the new sum."""
     if not callable(learning_rate):
         learning_rate = _number("learning_rate", learning_rate)
     first, second = _decay("b1", b1), _decay("b2", b2)
     eps, eps_root = _number("eps", eps), _number("eps_root", eps_root)
 
-    def numbers(count: Any, weight_decay: Any) -> rule.Coefficients:
+    def numbers(count: Any, weight_decay: Any, weight_sum: Any) -> tuple[rule.Coefficients, Any]:
         eta = learning_rate(count) if callable(learning_rate) else learning_rate
         step = jnp.asarray(optax.safe_increment(count), float)
-        return rule.coefficients(
-            step, eta, first, second, eps, weight_decay, root_epsilon=eps_root, variant=variant, xp=jnp
+        c = rule.averaging(eta, weight_sum, jnp) if variant.schedule_free else 0.0
+        k = rule.coefficients(
+            step, eta, first, second, eps, weight_decay, root_epsilon=eps_root, variant=variant, averaging=c, xp=jnp
         )
+        return k, weight_sum + rule.averaging_weight(eta) if variant.schedule_free else weight_sum
 
     return numbers
 
@@ -242,6 +258,7 @@ def _transformation(
     parameter_rounding: str,
     *,
     amsgrad: bool = False,
+    schedule_free: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     moments.check_format("moment_dtype", moment_dtype)
     if parameter_rounding not in _ROUNDINGS:
@@ -259,15 +276,17 @@ def _transformation(
     def init(params: optax.Params) -> Any:
         counts = [transformation.init(params) for transformation in rest]
         exact = [Float32Parameters(jax.tree.map(_exact, params))] if keeps else []
-        return (begun(params, moment_dtype, mu_dtype, amsgrad=amsgrad), *counts, *exact)
+        averages = [ScheduleFree(jnp.zeros((), jnp.float32))] if schedule_free else []
+        return (begun(params, moment_dtype, mu_dtype, amsgrad=amsgrad), *counts, *exact, *averages)
 
     def update(updates: optax.Updates, state: Any, params: optax.Params | None = None, **_: Any) -> Any:
         kept, *counts = state
         if params is None and (keeps or weight_decay is not None):
             raise ValueError("update needs params: weight decay and parameter_rounding='compensated' read them")
+        weight_sum = counts.pop().weight_sum if schedule_free else 0.0
         exact = counts.pop() if keeps else None
         decay = 0.0 if weight_decay is None else weight_decay(kept.count) if callable(weight_decay) else weight_decay
-        k = numbers(kept.count, decay)
+        k, weight_sum = numbers(kept.count, decay, weight_sum)
         count = optax.safe_increment(kept.count)
         gradients, structure = jax.tree.flatten(updates)
         parameters = [None] * len(gradients) if params is None else structure.flatten_up_to(params)
@@ -284,6 +303,8 @@ def _transformation(
         counts = [jax.tree.map(optax.safe_increment, old) for old in counts]
         if keeps:
             counts.append(Float32Parameters(structure.unflatten([value for _, value, _ in steps])))
+        if schedule_free:
+            counts.append(ScheduleFree(jnp.asarray(weight_sum, jnp.float32)))
         changes = structure.unflatten([change for change, _, _ in steps])
         return changes, (state_of(type(kept), count, trees), *counts)
 

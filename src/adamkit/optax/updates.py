@@ -3,9 +3,11 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from adamkit.optax.state import Float32Parameters
+from adamkit import rounding
+from adamkit.optax.state import Float32Parameters, ScheduleFree, leaves_of, read
 
 
 def apply_updates(params: optax.Params, updates: optax.Updates, state: Any = None) -> optax.Params:
@@ -49,3 +51,50 @@ def apply_updates(params: optax.Params, updates: optax.Updates, state: Any = Non
                 ]
             )
     return new
+
+
+def schedule_free_eval_params(state: optax.OptState, params: optax.Params) -> optax.Params:
+    """The parameters to evaluate, to use and to save, of a run with `schedule_free=True`: x, where `params` are y.
+
+    Statistics of batch normalization are still those at y: go through some data with x and let the layers average.
+
+    Args:
+        state: Of `adam` or `adamw` with `schedule_free=True`, also inside of another state.
+        params: Those of training that belong to it. They are to be kept: the next step starts from them.
+
+    Raises:
+        ValueError: There is no state of a schedule-free run in it, or more than one.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from adamkit.optax import adam
+        >>> optimizer = adam(0.1, schedule_free=True)
+        >>> x = jnp.array([3.0])
+        >>> state = optimizer.init(x)
+        >>> for _ in range(500):  # minimize x²
+        ...     updates, state = optimizer.update(2 * x, state, x)
+        ...     x = optax.apply_updates(x, updates)
+        >>> bool(jnp.abs(schedule_free_eval_params(state, x))[0] < 0.05)
+        True
+    """
+    nodes = jax.tree.leaves(state, is_leaf=_is_schedule_free)
+    found = [node for node in nodes if _is_schedule_free(node)]
+    if len(found) != 1:
+        raise ValueError(
+            "state must hold one state of adam(…, schedule_free=True) or adamw(…, schedule_free=True). Received: "
+            f"{len(found)} in a {type(state).__name__}"
+        )
+    kept, *others = found[0]
+    leaves, structure = jax.tree.flatten(params)
+    exact = [part.values for part in others if isinstance(part, Float32Parameters)]
+    wide = structure.flatten_up_to(exact[0]) if exact else [optax.MaskedNode()] * len(leaves)
+    averages = []
+    for leaf, value, stored in zip(leaves, wide, leaves_of(kept, structure)["mu"], strict=True):
+        dtype = jnp.result_type(leaf, jnp.float32)
+        y = leaf.astype(dtype) if isinstance(value, optax.MaskedNode) else rounding.restore(leaf, value, jnp)
+        averages.append((y + read(stored, "mu", dtype)).astype(leaf.dtype))
+    return structure.unflatten(averages)
+
+
+def _is_schedule_free(node: Any) -> bool:
+    return isinstance(node, tuple) and bool(node) and isinstance(node[-1], ScheduleFree)

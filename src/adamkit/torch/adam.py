@@ -10,6 +10,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from adamkit.guards import check_nonfinite, not_finite
 from adamkit.torch.arguments import checked, checked_parameters
+from adamkit.torch.averages import refuse_averages, use_averages
 from adamkit.torch.checkpoints import checked_groups, loaded_state
 from adamkit.torch.guards import first_nonfinite
 from adamkit.torch.internals import load_hooks, outside_of_graphs
@@ -65,6 +66,10 @@ class Adam(Optimizer):
         adopt: ADOPT (Taniguchi et al. 2024, arXiv:2411.02853), which converges for any β₂: the gradient is divided by
             the root of the v before it, and m is the mean of that. The first step only sets v. Its paper has
             betas=(0.9, 0.9999), eps=1e-6.
+        schedule_free: Defazio et al. 2024 (arXiv:2405.15682): no schedule of the learning rate is needed. Gradients are
+            taken at y, which the parameters are while training; what is to be used is x, the mean of z on the way,
+            which `eval()` makes them. Not with `capturable`, `differentiable` or
+            `lazy`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -110,6 +115,7 @@ class Adam(Optimizer):
         rectified: bool = False,
         cautious: bool = False,
         adopt: bool = False,
+        schedule_free: bool = False,
     ) -> None:
         self.on_nonfinite = check_nonfinite("on_nonfinite", on_nonfinite)
         if capturable and on_nonfinite != "propagate":
@@ -134,6 +140,7 @@ class Adam(Optimizer):
             "rectified": rectified,
             "cautious": cautious,
             "adopt": adopt,
+            "schedule_free": schedule_free,
         }
         self._memory = Memory()
         super().__init__(params, checked(defaults))
@@ -186,7 +193,7 @@ class Adam(Optimizer):
 
         Raises:
             RuntimeError: A gradient is sparse and its group is not `lazy`, or a CUDA graph is being captured and a
-                group is not `capturable`. Nothing has been changed then.
+                group is not `capturable`, or `eval()` was called last. Nothing has been changed then.
         """
         if is_dynamo_compiling():  # a graph cannot hold addresses, nor steps that are counted on the host
             return _step_outside_of_graphs(self, closure)
@@ -197,6 +204,7 @@ class Adam(Optimizer):
         for group in self.param_groups:
             refuse_sparse(group)
             refuse_capture(group)
+            refuse_averages(group)
         if self.on_nonfinite != "propagate" and not self._all_finite():
             return loss
         first = 0
@@ -217,6 +225,38 @@ class Adam(Optimizer):
         self.skipped_steps += 1
         return False
 
+    def eval(self) -> None:
+        """Make the parameters of `schedule_free` groups x, the average, to evaluate, to use and to save the model.
+
+        Of other groups nothing changes, nor in a second call. `state_dict()` says which of the two they are, so that a
+        checkpoint may be of either. Statistics of batch normalization are still those at y: go through some data with
+        `torch.optim.swap_averages.update_bn(loader, model)` where a model has them.
+
+        Example:
+            >>> import torch
+            >>> x = torch.nn.Parameter(torch.tensor([3.0]))
+            >>> optimizer = Adam([x], lr=0.1, schedule_free=True)
+            >>> for _ in range(500):  # minimize x²
+            ...     optimizer.zero_grad()
+            ...     (x**2).sum().backward()
+            ...     optimizer.step()
+            >>> optimizer.eval()
+            >>> bool(x.abs() < 0.05)
+            True
+            >>> optimizer.train()  # before the next step
+        """
+        self._use_averages(True)
+
+    def train(self) -> None:
+        """Make the parameters of `schedule_free` groups y again, which is what a step needs; see `eval`."""
+        self._use_averages(False)
+
+    def _use_averages(self, on: bool) -> None:
+        first = 0
+        for group in self.param_groups:
+            use_averages(group, first, self.state, on)
+            first += len(group["params"])
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint of this optimizer, of `torch.optim.Adam` or of `torch.optim.AdamW`.
 
@@ -232,6 +272,10 @@ class Adam(Optimizer):
             TypeError: It, or one of its parts, has the wrong type.
             ValueError: It belongs to other parameters, or is not a state of Adam. The optimizer is left as it was in
                 every case.
+
+        Warns:
+            UserWarning: It is PyTorch's own, and this optimizer `schedule_free`, which has no m: the average begins at
+                the parameters, with the v and the count of steps that it brings.
         """
         if not isinstance(state_dict, dict):
             raise TypeError(f"state_dict must be a dict. Received: {type(state_dict).__name__}")

@@ -57,6 +57,10 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
         rounding.check_seed("rounding_seed", options["rounding_seed"])
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error}{suffix}") from None
+    summed = "the sum of η² is counted on the host"
+    for name, reason in (("capturable", summed), ("differentiable", summed), ("lazy", "each step averages every row")):
+        if options["schedule_free"] and options[name]:
+            raise ValueError(f"schedule_free=True does not go with {name}=True: {reason}. Received: both{suffix}")
     for name, reason in (("differentiable", "rounding has no derivative"), ("lazy", "a block is stored as a whole")):
         refused = ("bfloat16", "int8") if name == "differentiable" else ("int8",)
         if options[name] and options["moment_dtype"] in refused:

@@ -5,6 +5,7 @@ It may be of another optimizer: one of another format, `torch.optim.Adam` or `to
 
 import math
 import numbers
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
@@ -50,6 +51,13 @@ def checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) -> 
                 f"{where} has {len(saved['params'])} parameters instead of {len(group['params'])}"
             )
         saved.setdefault("amsgrad", False)  # as PyTorch does for a checkpoint from before there was one
+        if group["schedule_free"] and "schedule_free" not in saved:
+            warnings.warn(
+                f"{where} is of no schedule-free optimizer: v and the count of steps are taken over, m is not, and the "
+                "average begins where the parameters are",
+                stacklevel=3,
+            )
+            saved |= {"weight_sum": 0.0, "averaged": False}
         options = {name: saved.get(name, group[name]) for name in group if name not in ("params", "param_names")}
         if not isinstance(group["betas"][0], Tensor):
             options = checked(options, where)
@@ -119,6 +127,9 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
     if not in_format:
         saved = state_in_form({**saved, "step": loaded["step"]}, parameter, form)
     loaded.update({key: saved[key].clone() for key in state_names(form)})
+    if group["schedule_free"] and not group.get("weight_sum"):  # an m of Adam is there, where x - y belongs
+        begun = state_in_form({}, parameter, form)
+        loaded.update({key: begun[key] for key in (MOMENTS["first"], STATE["first_scale"]) if key in begun})
     return loaded | {key: _foreign(values[key], parameter) for key in values if key not in {"step", *STATE.values()}}
 
 

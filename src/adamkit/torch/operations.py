@@ -28,27 +28,27 @@ def step_by_operations(slots: list[Slot], group: dict[str, Any], done: float | T
     if len(slots) == 1 and slots[0].tensors[1].layout is not torch.strided:
         _step_present(slots[0], group, k, number)
         return
-    read = [_read(slot, group["maximize"]) for slot in slots]
+    inputs = [read(slot, group["maximize"]) for slot in slots]
     if has_tensors(group):  # the graph holds what a later step writes over
-        read = [tuple(x if x is None else x.clone() for x in tensors) for tensors in read]
+        inputs = [tuple(x if x is None else x.clone() for x in tensors) for tensors in inputs]
     if len(slots) == 1:
-        news = [rule.update(*read[0], k=k, xp=OneTensor)]
+        news = [rule.update(*inputs[0], k=k, xp=OneTensor)]
     else:
-        lists = (None if tensors[0] is None else Tensors(tensors) for tensors in zip(*read, strict=True))
+        lists = (None if tensors[0] is None else Tensors(tensors) for tensors in zip(*inputs, strict=True))
         new = rule.update(*lists, k=k, xp=Tensors)
         news = [
             rule.Update(*values)
             for values in zip(*([None] * len(slots) if x is None else x.tensors for x in new), strict=True)
         ]
-    written = [_written(slot, new, group["rounding_seed"], number) for slot, new in zip(slots, news, strict=True)]
-    for pairs in zip(*written, strict=True):
+    results = [written(slot, new, group["rounding_seed"], number) for slot, new in zip(slots, news, strict=True)]
+    for pairs in zip(*results, strict=True):
         if len(pairs) == 1:
             pairs[0][0].copy_(pairs[0][1])
         else:
             foreach_copy_([old for old, _ in pairs], [new for _, new in pairs])
 
 
-def _read(slot: Slot, maximize: bool) -> tuple[Any, ...]:
+def read(slot: Slot, maximize: bool) -> tuple[Any, ...]:
     """θ, g, m, v and the largest v (or None) at the width of the arithmetic."""
     dtype = slot.form.arithmetic()
     parameter, gradient = slot.tensors[:2]
@@ -65,8 +65,8 @@ def _read(slot: Slot, maximize: bool) -> tuple[Any, ...]:
     return theta, -gradient if maximize else gradient, *moment
 
 
-def _written(slot: Slot, new: rule.Update, seed: int, number: int | Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The slot's tensors, each with what it becomes."""
+def written(slot: Slot, new: rule.Update, seed: int, number: int | Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The slot's tensors, each with what it becomes; None of a moment leaves it."""
     form = slot.form
     if form.parameter in rounding.NARROW and form.rounding != "nearest":
         key = rounding.random_key(seed, number, slot.position, torch if isinstance(number, Tensor) else np)
@@ -95,7 +95,7 @@ def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, numbe
     whole = (parameter, *state)
     if parameter.is_complex():
         part, whole = as_real(part), tuple(map(torch.view_as_real, whole))
-    new = rule.update(*_read(part, group["maximize"]), k=k, xp=OneTensor)
-    changed = {id(old): value for old, value in _written(part, new, group["rounding_seed"], number)}
+    new = rule.update(*read(part, group["maximize"]), k=k, xp=OneTensor)
+    changed = {id(old): value for old, value in written(part, new, group["rounding_seed"], number)}
     for old, here in zip(whole, (part.tensors[0], *part.tensors[2:]), strict=True):
         old[present] = changed[id(here)].to(old.dtype)

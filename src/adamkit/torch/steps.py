@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adamkit.kernels.form import PLAIN_TYPES
+from adamkit.torch.averages import add_weight
 from adamkit.torch.coefficients import variant_of
 from adamkit.torch.internals import foreach_add_
 from adamkit.torch.one_pass import Memory, Passes, Verified, kernel_for
@@ -60,6 +61,8 @@ def step_group(group: dict[str, Any], first_index: int, state_of: dict[Tensor, d
         with torch.set_grad_enabled(not plain):
             step_by_operations(slots, group, done)
     _advance(steps, group)
+    if steps and group["schedule_free"]:
+        add_weight(group)
     if plain and parameters:
         torch.autograd.graph.increment_version(parameters)
 

@@ -127,6 +127,14 @@ def test_the_budget_curve_ends_at_what_is_reported(twins):
     assert (last.low <= last.high).all()
 
 
+def test_schedule_free_is_measured_at_its_average(model):
+    options = OPTIONS | {"budget": 2, "seeds": 1, "epochs": 2}
+    result = lab.compare(model, TABLE, Y, optimizers="schedule-free", **options)
+    last = result.history.loc[result.history.epoch == 2].sort_values(["stage", "setting"])
+    ends = result.runs.sort_values(["stage", "setting"])
+    np.testing.assert_allclose(ends.val_loss, last.val_loss, rtol=1e-5)
+
+
 def test_a_comparison_is_read_again_and_goes_on_without_training(twins, model, monkeypatch):
     result, given, folder = twins
     loaded = lab.Comparison.load(folder)

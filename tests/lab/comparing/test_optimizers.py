@@ -68,6 +68,7 @@ def test_any_class_of_keras_has_a_space_around_its_defaults():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ("schedule-free+ema", "schedule-free takes no ema: its average stands in for it"),
         ("nadm", r"optimizers must be of adam, .* Received: 'nadm'. Did you mean 'nadam'\?"),
         ("Adagrda", r"Did you mean 'adagrad'\?"),
         ("adam+emma", "a switch .* must be one of cosine, ema, weight-decay. Received: 'emma' .*Did you mean 'ema'?"),

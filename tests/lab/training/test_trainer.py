@@ -103,14 +103,15 @@ def test_it_agrees_with_keras_adam_over_the_whole_example():
         lambda: Adam(0.01, use_ema=True, gradient_accumulation_steps=2),
         lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01), initial_scale=8.0),
         lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+        lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01, schedule_free=True), initial_scale=8.0),
     ],
-    ids=["schedule", "average", "loss scale", "sgd"],
+    ids=["schedule", "average", "loss scale", "sgd", "schedule-free"],
 )
 @pytest.mark.slow
 def test_any_optimizer_trains_as_in_fit(optimizer):
     make, objective, x, y = CASES["dropout and batch normalization"]
     ours, theirs = (compiled(make, objective, optimizer()) for _ in range(2))
-    options = {"epochs": 3, "batch_size": 16, "shuffle": False}
+    options = {"epochs": 3, "batch_size": 16, "shuffle": False, "validation_data": (x[:20], y[:20])}
     assert_same_run(train(ours, x, y, **options), theirs.fit(x, y, verbose=0, **options), theirs)
 
 

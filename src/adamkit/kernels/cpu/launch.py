@@ -76,6 +76,7 @@ def step_at(
     numbers = array("d" if form.parameter == "float64" else "f", scalars(coefficients, maximize, form.parameter))
     if form.variant != ADAM:
         numbers.extend((coefficients.gradient_share, coefficients.root_share, coefficients.clip))
+        numbers.extend(rule.shares_of_averaging(coefficients))
     unit = moments.BLOCK if form.moments == "int8" else 1  # what no two threads may share
     starts = list(accumulate((-(-size // unit) * unit for size in sizes) if unit > 1 else sizes, initial=0))
     total = starts[-1]

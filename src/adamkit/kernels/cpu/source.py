@@ -88,7 +88,7 @@ def build(form: Form) -> Any:
 
 def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
     """`rule.update` for n elements in a row; the branches of switches are decided when it is compiled."""
-    nesterov, rectified, cautious, adopt = variant
+    nesterov, rectified, cautious, adopt, schedule_free = variant
     own = 11 if variant != ADAM else 0  # where its numbers are; Adam itself looks at none
     largest = np.dtype(real.name).type(rule.largest_second_moment(real.name))
 
@@ -97,6 +97,7 @@ def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
         first_forward, first_weight, second_forward, second_weight = k[5] != 0, k[6], k[7] != 0, k[8]
         second_share, bound = k[9], k[10]
         gradient_share, root_share, clip = k[own], k[own + 1], k[own + 2]
+        of_lead, of_change, kept, added = k[own + 3], k[own + 4], k[own + 5], k[own + 6]
         for i in range(n):
             theta = parameter[i]
             g = sign * gradient[i]
@@ -113,12 +114,17 @@ def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
                 averaged = clip if averaged > clip else averaged
                 averaged = -clip if averaged < -clip else averaged
             m = first_moment[i]
-            difference = averaged - m
-            m = m + first_weight * difference if first_forward else averaged - first_weight * difference
+            lead = m  # x - y, with `schedule_free`
+            if schedule_free:
+                m = averaged
+            else:
+                difference = averaged - m
+                m = m + first_weight * difference if first_forward else averaged - first_weight * difference
             share = second_share * g * g
             v = v + (share - second_weight * v) if second_forward else share + second_weight * v
             v = largest if v > largest else v
-            first_moment[i] = m
+            if not schedule_free:
+                first_moment[i] = m
             second_moment[i] = v
             if amsgrad:
                 before = max_second_moment[i]
@@ -136,6 +142,9 @@ def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
                 change = 0 * g if against <= 0 else change
             if shrinkage != 0:
                 change = change + shrinkage * theta
+            if schedule_free:
+                first_moment[i] = kept * (lead + added * change)
+                change = of_lead * lead + of_change * change
             parameter[i] = theta - change
 
     return inlined(update)

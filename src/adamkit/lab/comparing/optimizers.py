@@ -107,6 +107,10 @@ OPTIMIZERS = {
             "as Adam's; its authors' ε/η is in it (Taniguchi et al. 2024, section 5)",
         ),
         Optimizer(
+            "schedule-free", "Adam", _ADAM | {"learning_rate": _rates(2.5e-4)}, {"schedule_free": True}, {"epsilon": 1},
+            "as Adam's, with η 2.5 times as large, as its authors' default is (Defazio et al. 2024)",
+        ),
+        Optimizer(
             "adamax", "Adamax", {"learning_rate": _rates(2e-4), "beta_1": _MOMENTUM, "beta_2": _SECOND},
             why="twice Adam's rates, as its authors' default is (Kingma and Ba 2015, algorithm 2)",
         ),
@@ -193,6 +197,8 @@ def checked(optimizers: str | Iterable[Any]) -> list[Optimizer]:
 
 def _switched(optimizer: Optimizer, switch: str, text: str) -> Optimizer:
     name, space, fixed, cosine = f"{optimizer.name}+{switch}", dict(optimizer.space), dict(optimizer.fixed), False
+    if switch in ("cosine", "ema") and optimizer.fixed.get("schedule_free"):
+        raise InputError(f"schedule-free takes no {switch}: its average stands in for it. Received: {text!r}")
     if switch == "cosine":
         cosine = True
     elif switch == "ema":

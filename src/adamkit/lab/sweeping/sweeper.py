@@ -37,7 +37,7 @@ from adamkit.lab.sweeping.remaking import (
     steps_of,
 )
 from adamkit.lab.sweeping.tables import ranked, signed, summarize
-from adamkit.lab.training.population import is_adam
+from adamkit.lab.training.population import averages_of_members, is_adam, is_schedule_free
 from adamkit.lab.training.tracing import left_alone, reported
 from adamkit.lab.training.trainer import check_count, check_model, check_on_jax, checked_data, loss_first
 
@@ -574,6 +574,9 @@ def rungs_of(epochs: int, halving: int | None, settings: int) -> list[int]:
 def _finished(state: State, optimizer: Any) -> State:
     """What `fit` leaves at its end: without moments, and with averaged weights where the optimizer keeps an average."""
     own = without_scaler(optimizer)
+    if is_schedule_free(own):
+        averages = averages_of_members(optimizer, state.trainable, state.optimizer)
+        return replace(state, trainable=jax.device_get(averages), optimizer=[])
     if not own.use_ema:
         return replace(state, optimizer=[])
     places = {id(variable): place for place, variable in enumerate(optimizer.variables)}

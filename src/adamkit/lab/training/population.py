@@ -21,7 +21,8 @@ import numpy as np
 
 from adamkit import rule
 from adamkit.keras import Adam
-from adamkit.keras.internals import compiled_parts, learning_rate_of, step_count_of, without_scaler
+from adamkit.keras.averages import in_training
+from adamkit.keras.internals import compiled_parts, learning_rate_of, step_count_of, trained_by, without_scaler
 from adamkit.lab import hyperparameters
 from adamkit.lab.errors import InputError
 from adamkit.lab.training.figures import figures
@@ -57,12 +58,13 @@ class Members(NamedTuple):
 
 def members_of(model: keras.Model, n: int = 1) -> Members:
     """A population whose members all start as the model, compiled and built, stands."""
-    members = Members(
-        [v.value for v in model.trainable_variables],
-        [v.value for v in model.non_trainable_variables],
-        [v.value for v in model.optimizer.variables],
-        jax.tree.map(np.float32, _hyperparameters(model.optimizer)),
-    )
+    with in_training(model):
+        members = Members(
+            [v.value for v in model.trainable_variables],
+            [v.value for v in model.non_trainable_variables],
+            [v.value for v in model.optimizer.variables],
+            jax.tree.map(np.float32, _hyperparameters(model.optimizer)),
+        )
     # Through NumPy: on the host a copy is cheaper than the compilation of small programs.
     repeated = jax.tree.map(lambda value: np.broadcast_to(value, (n, *np.shape(value))), jax.device_get(members))
     return jax.device_put(repeated)
@@ -124,6 +126,7 @@ class Program:
         full = fast_compilation(1) if quick else None
         self._train_full = jax.jit(self._train_batches, donate_argnames="state", compiler_options=full)
         self._train_last = jax.jit(self._train_batches, donate_argnames="state", compiler_options=once)
+        self._average = jax.jit(functools.partial(averages_of_members, model.optimizer), compiler_options=once)
         self._test = jax.jit(self._test_epoch, static_argnames="batch_size", compiler_options=once)
         self._compiling = threading.Lock()
         self._compiled: set[Any] = set()
@@ -213,7 +216,13 @@ class Program:
     def evaluate(self, members: Members, data: Data, batch_size: int) -> Logs:
         """Loss and metrics of every member on `data`."""
         by = self._evaluator
-        return by._call("test", by._test, _weights(members), data, batch_size=batch_size)
+        return by._call("test", by._test, self._evaluated(members), data, batch_size=batch_size)
+
+    def _evaluated(self, members: Members) -> Weights:
+        """What `evaluate` looks at: of schedule-free steps the average."""
+        if not is_schedule_free(self._model.optimizer):
+            return _weights(members)
+        return self._average(members.trainable, members.optimizer), members.non_trainable
 
     def bytes_for(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> int:
         """Bytes that an epoch needs on the device beside the data, as XLA plans it; this compiles the program."""
@@ -433,6 +442,23 @@ def _structure(model: keras.Model) -> tuple:
 def is_adam(optimizer: Any) -> bool:
     """Whether it is adamkit's, also inside a loss scaler: its numbers are traced in the forms that its rule takes."""
     return isinstance(without_scaler(optimizer), Adam)
+
+
+def is_schedule_free(optimizer: Any) -> bool:
+    """Whether the weights that its steps end with are not those that are to be used."""
+    return getattr(without_scaler(optimizer), "schedule_free", False)
+
+
+def averages_of_members(optimizer: Any, trainable: list[Any], state: list[Any]) -> list[Any]:
+    """Of schedule-free steps the weights that are to be used, from those of all members and the optimizer's state."""
+    own = without_scaler(optimizer)
+    variables = [*trained_by(own), *optimizer.variables]
+
+    def average(trainable, state):
+        with keras.StatelessScope(state_mapping=list(zip(variables, [*trainable, *state], strict=True))):
+            return own.averages()
+
+    return jax.vmap(average)(trainable, state)
 
 
 def _places(optimizer: Any) -> tuple[int, int]:
