@@ -1,4 +1,4 @@
-"""What all benchmarks share: the machine, the versions, the JSON, and the tables of `docs/measurements.md`."""
+"""What all benchmarks share: the machine, the versions, the JSON, and the tables of the docs."""
 
 import importlib.metadata
 import json
@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parents[1] / "docs" / "measurements.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = {"kills": DOCS / "reliability.md"}  # of those whose table stands elsewhere than in measurements.md
 BACKENDS = ("jax", "tensorflow", "torch")
 _PACKAGES = ("adamkit", "keras", "jax", "optax", "torch", "numba", "tensorflow-cpu", "bitsandbytes", "deepspeed")
 _PACKAGES += ("pytorch-optimizer", "torchao", "optuna", "keras-tuner", "ray")
@@ -55,16 +56,20 @@ def show(title: str, rows: list[dict]) -> None:
 
 
 def update_page() -> None:
-    """Rewrite the tables of `docs/measurements.md` from the JSON of all benchmarks."""
-    text = PAGE.read_text(encoding="utf-8")
+    """Rewrite the tables of `docs/measurements.md`, and of `PAGES`, from the JSON of all benchmarks."""
     for path in sorted(RESULTS.glob("*.json")):
-        begin, end = f"<!-- {path.stem}: begin -->", f"<!-- {path.stem}: end -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        if not after:
-            raise RuntimeError(f"{PAGE} must have the lines {begin} and {end}")
-        text = f"{before}{begin}\n\n{_markdown(json.loads(path.read_text()))}\n{end}{after}"
-    PAGE.write_text(text, encoding="utf-8")
+        page = PAGES.get(path.stem, DOCS / "measurements.md")
+        page.write_text(_with_table(page, path), encoding="utf-8")
+
+
+def _with_table(page: Path, result: Path) -> str:
+    """A page's text with the table of a result between its two lines."""
+    begin, end = f"<!-- {result.stem}: begin -->", f"<!-- {result.stem}: end -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    if not after:
+        raise RuntimeError(f"{page} must have the lines {begin} and {end}")
+    return f"{before}{begin}\n\n{_markdown(json.loads(result.read_text()))}\n{end}{after}"
 
 
 def _markdown(report: dict) -> str:

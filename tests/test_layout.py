@@ -12,8 +12,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = [
-    {"rule", "variants", "moments", "rounding", "arrays", "functional", "cache", "guards", "findings"},
-    {"kernels", "keras", "torch", "optax"},
+    {"rule", "variants", "moments", "rounding", "arrays", "functional", "cache", "guards", "findings", "carried"},
+    {"kernels", "keras", "torch", "optax", "conversion"},
     {"lab"},
     {"cli", "play"},
     {"__main__"},

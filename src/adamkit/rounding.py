@@ -23,6 +23,8 @@ Everything is done on the bits, with integers, so that NumPy, JAX, TensorFlow, P
 import numbers
 from typing import Any
 
+import numpy as np
+
 from adamkit import arrays
 from adamkit.rule import Array, Scalar
 
@@ -138,6 +140,31 @@ def store(value: Array, dtype: str, rounding: str, key: Array, xp: Any) -> tuple
     code = xp.where(xp.isnan(value), _NAN[dtype], code)
     code = xp.bitwise_or(code, xp.bitwise_right_shift(xp.bitwise_and(bits, _SIGN), 16))
     return xp.view(xp.cast(code, "int16"), dtype), remainder
+
+
+def remainder_of(value: Array, parameter: Array, rounding: str) -> Array | None:
+    """What makes `restore` give a float32, beside the narrow parameter that there is already.
+
+    Args:
+        value: (…,) float32, NumPy's.
+        parameter: (…,) bfloat16 or float16: `value`, rounded.
+        rounding: One of `ROUNDINGS`.
+
+    Returns:
+        (…,) of `remainder_dtype`; None where there is none. Of a value half-way between two parameters, rounded to the
+        one of smaller size, its last bit is lost: an int16 has no room for it.
+    """
+    xp, dtype = arrays.namespace(np), _name(parameter)
+    kept = remainder_dtype(dtype, rounding)
+    if kept is None or kept == "float32":
+        return None if kept is None else value
+    magnitude = _magnitude(xp.bitwise_and(xp.view(value, "int32"), 0x7FFFFFFF), dtype, xp)
+    code = xp.bitwise_and(xp.cast(xp.view(parameter, "int16"), "int32"), 0x7FFF)
+    remainder = np.where(code < _INFINITY[dtype], magnitude - xp.bitwise_left_shift(code, 16), 0)
+    if kept == "int8":
+        remainder = xp.bitwise_right_shift(remainder + 0x80, 8)
+    limits = np.iinfo(kept)
+    return np.clip(remainder, limits.min, limits.max).astype(kept)
 
 
 def random_key(seed: int, step: Scalar, index: Any, xp: Any) -> Array:

@@ -5,6 +5,7 @@ missing is filled and marked. scikit-learn's transformers do it; what they learn
 from which they are made again, since a pickle of them would run whatever somebody put into it.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,7 @@ from adamkit.lab.errors import InputError, listed, nearest
 
 MOST_CATEGORIES = 50  # a column of text with more different values is left out
 NUMERIC = ("number", "boolean", "date")
+KINDS = (*NUMERIC, "text", "left out")
 # As `pandas.to_datetime` takes them; the first that fits all values. Month first where a column fits both.
 _DATES = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
 _IDENTIFIER = re.compile(r"(^|.*[\W_])(id|uuid|guid|index)$", re.IGNORECASE)
@@ -178,8 +180,11 @@ class Encoding:
     def of(cls, columns: Any) -> "Encoding":
         """The encoding that `as_json` wrote down; InputError where somebody has changed that into nonsense."""
         try:
-            return cls(tuple(Column(**column) for column in columns))
-        except TypeError as error:
+            made = cls(tuple(_checked(Column(**column)) for column in columns))
+            if len({column.name for column in made.columns}) < len(made.columns):
+                raise ValueError(columns)
+            return made
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError("the record of the table's columns must be as adamkit wrote it, and is not") from error
 
     def _check_names(self, names: Sequence[str], source: str) -> None:
@@ -191,6 +196,20 @@ class Encoding:
                 f"{source} has no {word} {listed(map(repr, absent))}.{nearest(absent[0], names)} The model was trained "
                 f"on: {listed(needed)}"
             )
+
+
+def _checked(column: Column) -> Column:
+    """A column from a record, if it can be one that was learnt; TypeError, ValueError or OverflowError otherwise."""
+    texts = [column.name, column.kind, column.date_format or "", column.why or ""]
+    texts += [value or "" for value in column.categories]
+    is_count = isinstance(column.missing, int) and not isinstance(column.missing, bool) and column.missing >= 0
+    if not all(isinstance(text, str) for text in texts) or column.kind not in KINDS or not is_count:
+        raise ValueError(column)
+    if column.median is not None and not (isinstance(column.median, (int, float)) and math.isfinite(column.median)):
+        raise ValueError(column)
+    if column.kind == "text" and len(set(column.categories)) < max(len(column.categories), 1):
+        raise ValueError(column)
+    return column
 
 
 def numbers_only(names: Iterable[str]) -> Encoding:

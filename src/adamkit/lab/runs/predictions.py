@@ -1,6 +1,6 @@
 """What the model of a run says of new rows, which are encoded and standardized as those that it was trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,10 +105,10 @@ class Trained:
                 tuple(of_data["row_shape"]),
                 known,
                 of_data["class_names"],
-                None if scaling is None else (np.array(scaling["mean"]), np.array(scaling["scale"])),
+                None if scaling is None else _scaling(scaling, of_data["row_shape"]),
                 record["loss"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{folder.path}: run.json must say what the model was trained on, and does not") from error
 
     def model(self) -> Any:
@@ -125,6 +125,8 @@ class Trained:
             x = self._of_table(rows, self.columns, source, remark)
         else:
             x = self._of_array(rows, source)
+        if x.shape[1:] != self.row_shape:
+            raise InputError(f"the rows of {source} must have the shape {self.row_shape}. Received: {x.shape[1:]}")
         return x.astype(np.float32) if self.scaling is None else data.apply(x, *self.scaling)
 
     def _of_table(
@@ -146,9 +148,15 @@ class Trained:
         x = encoding.features(rows, source).x
         if x.shape[1:] == self.row_shape[:-1] and self.row_shape[-1] == 1:
             x = x[..., None]  # images without an axis for their one channel
-        if x.shape[1:] != self.row_shape:
-            raise InputError(f"the rows of {source} must have the shape {self.row_shape}. Received: {x.shape[1:]}")
         return x
+
+
+def _scaling(scaling: Mapping[str, Any], row_shape: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and scale of each feature; ValueError where they are not of features of that shape."""
+    mean, scale = (np.array(scaling[name], np.float64) for name in ("mean", "scale"))
+    if not mean.shape == scale.shape == tuple(row_shape):
+        raise ValueError(scaling)
+    return mean, scale
 
 
 def _in_words(outputs: NDArray, class_names: list[str] | None, loss: str) -> dict[str, Any]:
