@@ -144,7 +144,7 @@ def test_the_state_goes_round_all_six_ways_to_the_same_bits(dtype, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "to"), itertools.permutations(FRAMEWORKS, 2))
+@pytest.mark.parametrize(("source", "to"), list(itertools.permutations(FRAMEWORKS, 2)))
 def test_the_next_steps_are_the_same(source, to):
     dtype, options = NARROW
     run = run_of(source, dtype, **options)
@@ -266,6 +266,14 @@ def test_weights_that_were_not_moved_are_found_where_the_state_belongs_to_them()
     other = run_of("keras", "bfloat16", 0)
     with pytest.raises(ValueError, match="move the weights first"):
         adamkit.convert(run.state, to="keras", like=other.like)
+
+
+@pytest.mark.parametrize(("source", "to"), list(itertools.permutations(FRAMEWORKS, 2)))
+def test_an_average_stays_where_it_is(source, to):
+    averaging, plain = (run_of(name, steps=0, schedule_free=name == source) for name in (source, to))
+    for state, like, argument in ((averaging.state, plain.like, "state"), (plain.state, averaging.like, "like")):
+        with pytest.raises(ValueError, match=f"{argument} must be of schedule_free=False"):
+            adamkit.convert(state, to=to if argument == "state" else source, like=like)
 
 
 def test_parameters_that_have_taken_different_numbers_of_steps_have_no_common_one():

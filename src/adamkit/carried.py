@@ -105,6 +105,12 @@ def check_amsgrad(carried: Carried, *, amsgrad: bool) -> None:
             )
 
 
+def refuse_schedule_free(name: str, *, schedule_free: bool) -> None:
+    """ValueError where an optimizer averages: each framework keeps its sum of weights in another way."""
+    if schedule_free:
+        raise ValueError(f"{name} must be of schedule_free=False. Received: one of schedule_free=True")
+
+
 def remainder_of(parameter: Parameter, value: NDArray, parameter_rounding: str) -> NDArray | None:
     """What `parameter_rounding` keeps beside a narrow parameter, whose value there is `value`; None for nothing.
 

@@ -34,8 +34,8 @@ def convert(state: Any, to: str, *, like: Any, names: Mapping[str, Any] | None =
 
     Raises:
         TypeError: `state` or `like` is something else.
-        ValueError: `to` is unknown, or the parameters, AMSGrad, the step counts or the weights do not fit; the message
-            names the first that does not.
+        ValueError: `to` is unknown, one side is `schedule_free`, or the parameters, AMSGrad, the step counts or the
+            weights do not fit; the message names the first that does not.
 
     Example:
         >>> import jax.numpy as jnp, torch

@@ -82,6 +82,7 @@ def _built(optimizer: Any, name: str) -> Any:
     optimizer = without_scaler(optimizer)
     if not optimizer.built:
         raise ValueError(f"{name} must be built on its variables: {name}.build(model.trainable_variables)")
+    states.refuse_schedule_free(name, schedule_free=getattr(optimizer, "schedule_free", False))
     return optimizer
 
 

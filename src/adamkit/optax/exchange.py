@@ -15,6 +15,7 @@ from adamkit.optax.state import (
     MOMENTS,
     STATES,
     Float32Parameters,
+    ScheduleFree,
     Stored,
     has_scales,
     leaves_of,
@@ -23,7 +24,7 @@ from adamkit.optax.state import (
 )
 
 _NAMES: dict[str, str] = dict(zip(MOMENTS, states.MOMENTS, strict=True))
-_PARTS = (*STATES, Float32Parameters, optax.ScaleByScheduleState)
+_PARTS = (*STATES, Float32Parameters, ScheduleFree, optax.ScaleByScheduleState)
 
 
 def has(state: Any) -> bool:
@@ -79,7 +80,9 @@ def _parts(state: Any) -> list[Any]:
 
 
 def _only(state: Any, name: str) -> Any:
-    found = [part for part in _parts(state) if isinstance(part, STATES)]
+    parts = _parts(state)
+    states.refuse_schedule_free(name, schedule_free=any(isinstance(part, ScheduleFree) for part in parts))
+    found = [part for part in parts if isinstance(part, STATES)]
     if len(found) != 1:
         accepted = ", ".join(kind.__name__ for kind in STATES)
         raise TypeError(f"{name} must hold one of {accepted}, once. Received: {type(state).__name__} with {len(found)}")

@@ -22,7 +22,7 @@ def has(state: Any) -> bool:
 
 def carried(optimizer: Any) -> Carried:
     """The state of an optimizer, PyTorch's Adam or AdamW or ours."""
-    named = list(_named(optimizer))
+    named = list(_named(optimizer, "state"))
     steps = [int(optimizer.state[tensor]["step"]) if optimizer.state.get(tensor) else 0 for _, tensor, _ in named]
     step = max(steps, default=0)
     for (name, _, _), own in zip(named, steps, strict=True):
@@ -39,7 +39,7 @@ def converted(state: Carried, like: Any, names: Mapping[str, Any] | None) -> dic
     """What `load_state_dict` of the optimizer `like` takes."""
     if not isinstance(like, Adam):
         raise TypeError(f"like must be an adamkit.torch.Adam. Received: {type(like).__module__}.{type(like).__name__}")
-    named = list(_named(like))
+    named = list(_named(like, "like"))
     found = states.matched(state, [Parameter(name, tuple(tensor.shape), {}) for name, tensor, _ in named], names)
     of_parameter = {}
     for place, (parameter, (_, tensor, group)) in enumerate(zip(found.parameters, named, strict=True)):
@@ -56,10 +56,11 @@ def converted(state: Carried, like: Any, names: Mapping[str, Any] | None) -> dic
     return {**like.state_dict(), "state": of_parameter if found.step else {}}
 
 
-def _named(optimizer: Any) -> Iterator[tuple[str, Tensor, dict[str, Any]]]:
+def _named(optimizer: Any, argument: str) -> Iterator[tuple[str, Tensor, dict[str, Any]]]:
     """Each parameter with its name, or its number, and its group, in the order of `state_dict`."""
     place = 0
     for group in optimizer.param_groups:
+        states.refuse_schedule_free(argument, schedule_free=group.get("schedule_free", False))
         for i, parameter in enumerate(group["params"]):
             if parameter.is_complex():
                 raise ValueError(f"parameters must be real. Received: parameter {place} of {parameter.dtype}")
