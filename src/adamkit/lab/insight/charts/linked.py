@@ -9,8 +9,10 @@ import pandas as pd
 
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
 from adamkit.lab.insight.charts.settings import (
+    MOST_BEHIND,
     MOST_CURVES,
     MOST_MARKS,
+    MOST_POINTS_BEHIND,
     as_one_line,
     curve_axes,
     curves_of,
@@ -83,11 +85,12 @@ def explorer(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) ->
     everything = settings_of(None, summary, result)
     drawn = thinned(everything, MOST_CURVES)
     curves, means = curves_of(table, drawn, result)
+    behind, _ = curves_of(table, thinned(everything, MOST_BEHIND), result, MOST_POINTS_BEHIND)
     x, y = curve_axes(means, result)
     together: Any = ["epoch", "objective"]
     chosen = alt.Chart(curves).transform_filter(under).transform_flatten(together)
     lines = [
-        as_one_line(alt.Chart(curves).transform_flatten(together), style=FAINT, strokeWidth=0.5).encode(x, y),
+        as_one_line(alt.Chart(behind).transform_flatten(together), style=FAINT, strokeWidth=0.5).encode(x, y),
         chosen.mark_line(style=BEST, strokeWidth=2.5, point=means["epoch"].nunique() == 1).encode(
             x, y, detail="setting:N", tooltip=tooltip_of(result, "objective")
         ),
@@ -96,8 +99,9 @@ def explorer(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) ->
         .mark_text(align="left", baseline="top", fontSize=11, fontWeight="bold", lineBreak="\n", lineHeight=14)
         .encode(text="words:N", x=alt.value(0), y=alt.value(-6 - 14 * (1 + -(-len(varied(result)) // 2)))),
     ]
-    few = "" if len(drawn) == len(everything) else f" ({len(drawn)} of them are drawn)"
-    notes.append(f"Point at a setting to see its learning curve, in blue among those of all {len(everything)}{few}")
+    few = "" if len(drawn) == len(everything) else f" ({len(drawn)} of them have one here)"
+    among = f"all {len(everything)}" if len(behind) == len(everything) else f"{len(behind)} of {len(everything)}"
+    notes.append(f"Point at a setting to see its learning curve{few}, in blue among those of {among}")
     metric = metric_of(result)
     left, right = (alt.layer(*part).properties(width=WIDTH * 3 // 4, height=HEIGHT) for part in (layers, lines))
     both = alt.concat(left, right, columns=2).resolve_scale(color="independent")
@@ -168,9 +172,10 @@ def parallel_coordinates(summary: pd.DataFrame, result: Sensitivity) -> alt.Laye
     tooltip.append(alt.Tooltip("objective:Q", title=metric, format=".4~g"))
     color = alt.Color("result:Q", scale=alt.Scale(domain=[0, 1], clamp=True), legend=None)
     labels = alt.Chart(pd.DataFrame(ticks, columns=["axis", "position", "text"]))
-    # A piece from axis to axis each, and behind them one line that breaks between settings: see `as_one_line`.
+    # A piece from axis to axis each, and behind them one line that breaks between settings (`as_one_line`).
     pieces = chosen.transform_calculate(next=here, end=after).mark_rule(strokeWidth=1.2)
-    broken = alt.Chart(places.loc[kept].assign(gap=None)).transform_fold([*axes, "gap"], as_=["axis", "position"])
+    behind = places.loc[thinned(settings, MOST_BEHIND).index].assign(gap=None)
+    broken = alt.Chart(behind).transform_fold([*axes, "gap"], as_=["axis", "position"])
     broken = broken.transform_calculate(axis="datum.axis === 'gap' ? 'result' : datum.axis")
     layers = [
         as_one_line(broken, style=FAINT, strokeWidth=0.5).encode(x, y).add_params(brush),

@@ -14,6 +14,8 @@ from adamkit.lab.insight.sensitivity import Sensitivity, shown
 MOST_MARKS = 1500  # settings in one layer; Altair takes 5000 rows in a chart
 MOST_CURVES = 500  # more cannot be told apart
 MOST_POINTS = 100  # of one of them
+MOST_BEHIND = 200  # faint lines behind those in colour: as much of a cloud as 500, and drawn in a third of the time
+MOST_POINTS_BEHIND = 25
 
 Table = Any  # a pandas.DataFrame, whose columns no type checker follows
 
@@ -97,13 +99,14 @@ def tooltip_of(result: Sensitivity, *without: str) -> list[alt.Tooltip]:
     return [tip for tip in tips if tip.to_dict()["field"] not in without]
 
 
-def curves_of(table: Table, drawn: Table, result: Sensitivity) -> tuple[Table, Table]:
+def curves_of(table: Table, drawn: Table, result: Sensitivity, most_points: int = MOST_POINTS) -> tuple[Table, Table]:
     """The learning curves of some settings.
 
     Args:
         table: One row a setting, seed and epoch.
         drawn: The settings.
         result: The sensitivity.
+        most_points: Of a curve, but for its last one.
 
     Returns:
         A row a setting, with its hyperparameters and lists `epoch` and `objective` (mean over seeds, where finite), to
@@ -112,8 +115,8 @@ def curves_of(table: Table, drawn: Table, result: Sensitivity) -> tuple[Table, T
         lists end with an objective of None, at which a line breaks: see `as_one_line`.
     """
     epochs = np.unique(table["epoch"])
-    if len(epochs) > MOST_POINTS:
-        epochs = epochs[np.unique(np.linspace(0, len(epochs) - 1, MOST_POINTS).astype(int))]
+    if len(epochs) > most_points:
+        epochs = epochs[np.unique(np.linspace(0, len(epochs) - 1, most_points).astype(int))]
     last = table.groupby("setting")["epoch"].transform("max")
     rows: Table = table[
         table["setting"].isin(drawn["setting"]) & (table["epoch"].isin(epochs) | (table["epoch"] == last))

@@ -15,7 +15,8 @@ import pandas as pd
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
 from adamkit.lab.insight.budget import best_of
 from adamkit.lab.insight.charts.settings import (
-    MOST_CURVES,
+    MOST_BEHIND,
+    MOST_POINTS_BEHIND,
     Table,
     as_one_line,
     curve_axes,
@@ -228,17 +229,20 @@ def learning_curves(
         best: How many are in colour, 1 to 5.
     """
     settings = settings_of(None, summary, result)
-    drawn = thinned(settings, MOST_CURVES)
+    drawn = thinned(settings, MOST_BEHIND)
     ranked = parted(settings)[0].sort_values("sort").head(best)
-    drawn = pd.concat([ranked, drawn[~drawn["setting"].isin(ranked["setting"])]])
+    others = drawn[~drawn["setting"].isin(ranked["setting"])]
+    drawn = pd.concat([ranked, others])
     curves, means = curves_of(table, drawn, result)
     names = {row["setting"]: f"{i}. {label(row, varied(result))}" for i, (_, row) in enumerate(ranked.iterrows(), 1)}
     curves["best"] = curves["setting"].map(names)
+    behind = curves[curves["best"].isna()]
+    if len(drawn) > _FEW:
+        behind, _ = curves_of(table, others, result, MOST_POINTS_BEHIND)
 
     x, y = curve_axes(means, result)
     grey, colored = (
-        alt.Chart(rows).transform_flatten(["epoch", "objective"])
-        for rows in (curves[curves["best"].isna()], curves[curves["best"].notna()])
+        alt.Chart(rows).transform_flatten(["epoch", "objective"]) for rows in (behind, curves[curves["best"].notna()])
     )
     color = alt.Color(
         "best:N",
