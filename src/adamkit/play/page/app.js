@@ -85,10 +85,13 @@ export class App {
 
   // The exact run of the choice, or the nearest that is trained; null before there is any.
   shown() {
-    const exact = this.runs.of(this.choice);
-    if (exact !== undefined) return { run: exact, exact: true };
-    const run = this.runs.nearest(this.choice);
-    return run === null ? null : { run, exact: false };
+    const { choice, runs } = this;
+    if (this.shownOf?.choice !== choice || this.shownOf.version !== runs.version) { // each part of the page asks
+      const exact = runs.of(choice);
+      const run = exact ?? runs.nearest(choice);
+      this.shownOf = { choice, version: runs.version, found: run === null ? null : { run, exact: exact !== undefined } };
+    }
+    return this.shownOf.found;
   }
 
   // Ask for the exact run, now and then while a slider moves.

@@ -5,6 +5,7 @@ import { column } from "play/runs.js";
 
 const MOST_BEHIND = 1000; // curves
 const HEIGHT = 260;
+const MOST_PICTURES = 8; // of the curves behind, at as many scales
 
 export class Curves {
   constructor(app) {
@@ -14,7 +15,6 @@ export class Curves {
     const place = document.getElementById("charts");
     this.charts = bases.map((name) => new Chart(app, place, name, columns.includes(`val_${name}`)));
     app.on(() => this.draw());
-    app.runs.listeners.push(() => this.charts.forEach((chart) => (chart.behind = null)));
     new ResizeObserver(() => this.draw()).observe(place);
   }
 
@@ -40,13 +40,14 @@ class Chart {
     this.figure = element("figure", { className: "chart" }, element("figcaption", {}, element("h3", { textContent: legend })), this.view);
     this.figure.setAttribute("role", "img");
     place.append(this.figure);
-    this.behind = null; // the picture of all that was tried
+    this.pictures = new Map(); // of all that was tried, by scale
     this.plot = null;
   }
 
   remove() {
     this.plot?.destroy();
-    [this.plot, this.behind] = [null, null];
+    this.plot = null;
+    this.pictures.clear();
   }
 
   // The lines in front: of the shown run, of what is at work, and of pins.
@@ -72,16 +73,14 @@ class Chart {
     const lines = this.lines();
     const width = Math.floor(this.view.clientWidth);
     if (!lines.length || !width) return;
-    const behind = this.app.runs.beside(this.app.choice).slice(-MOST_BEHIND);
+    this.tried(this.app.runs.beside(this.app.choice));
     const epochs = Math.max(this.app.choice.epochs, ...lines.map((line) => line.values.length));
-    const range = this.range(behind, lines);
+    const range = this.range(lines);
     const x = Float64Array.from({ length: epochs }, (_, i) => i + 1);
     const data = [x, ...lines.map(({ values }) => Array.from(x, (_, i) => this.clipped(values[i], range)))];
     const shape = JSON.stringify([width, epochs, range.kind, lines.map(({ color, width, dash }) => [color, width, dash])]);
-    this.order = [behind, range, epochs];
     const isNew = this.plot === null || shape !== this.shape;
-    if (isNew || range.low !== this.scaled.low || range.high !== this.scaled.high) this.behind = null;
-    [this.shape, this.scaled] = [shape, range]; // before uPlot asks for the scale
+    [this.shape, this.scaled, this.epochs] = [shape, range, epochs]; // before uPlot asks for the scale
     if (isNew) {
       this.plot?.destroy();
       this.plot = new uPlot(this.options(lines, width, range, epochs), data, this.view);
@@ -96,25 +95,32 @@ class Chart {
     return Math.min(high * 1.5 + 1e-9, Math.max(low / 1.5 - 1e-9, value));
   }
 
+  // What was tried: its curves, and where they begin and end. Only when there are more runs is anything computed.
+  tried(runs) {
+    if (this.of === runs) return;
+    this.of = runs;
+    this.behind = runs.slice(-MOST_BEHIND);
+    this.pictures.clear();
+    this.ends = this.behind.flatMap((run) => [run.last[this.own], run.flat[this.own], ...(this.held ? [run.last[this.other]] : [])]).filter(Number.isFinite).sort((a, b) => a - b);
+  }
+
   // From the smallest to a large one of what is shown; what diverges leaves at the top.
-  range(behind, lines) {
-    const values = lines.flatMap(({ values }) => [...values]);
-    for (const run of behind) {
-      values.push(run.last[this.own], run.flat[this.own]);
-      if (this.held) values.push(run.last[this.other]);
-    }
-    const finite = values.filter(Number.isFinite).sort((a, b) => a - b);
+  range(lines) {
+    const shown = lines.flatMap(({ values }) => [...values]).filter(Number.isFinite).sort((a, b) => a - b);
+    const finite = this.ends.length ? this.ends : shown;
     if (!finite.length) return { low: 0, high: 1, kind: 1 };
     const at = (share) => finite[Math.round(share * (finite.length - 1))];
     // The lines in front are always whole, but for what is far beyond everything.
-    const front = lines.flatMap(({ values }) => [...values]).filter((value) => Number.isFinite(value) && value <= 20 * Math.abs(at(0.5)) + 1e-9);
+    const front = shown.filter((value) => value <= 20 * Math.abs(at(0.5)) + 1e-9);
     let low = Math.min(at(0.01), ...front);
     let high = Math.max(at(0.5), ...front);
     if (!(high > low)) [low, high] = [low - 0.5, high + 0.5];
     const isLog = this.name === "loss" && low > 1e-30 && high >= 10 * low; // an accuracy stays on its linear scale
-    const margin = isLog ? 1 : 0.04 * (high - low);
-    // To two digits, so that small changes of what is tried do not move everything.
-    return { low: isLog ? low * 0.9 : low - margin, high: isLog ? high * 1.1 : high + margin, kind: isLog ? 3 : 1 };
+    // In steps, so that a slider's move seldom moves everything.
+    if (isLog) return { low: 10 ** (Math.floor(8 * Math.log10(low * 0.95)) / 8), high: 10 ** (Math.ceil(8 * Math.log10(high * 1.05)) / 8), kind: 3 };
+    const step = 10 ** Math.floor(Math.log10(high - low)) / 10;
+    const margin = 0.02 * (high - low);
+    return { low: Math.floor((low - margin) / step) * step, high: Math.ceil((high + margin) / step) * step, kind: 1 };
   }
 
   options(lines, width, range, epochs) {
@@ -139,14 +145,17 @@ class Chart {
     };
   }
 
-  // All that was tried, as a picture that is drawn anew only when there is more of it or the scales have changed.
+  // All that was tried, as a picture that is drawn once a scale, until there is more of it.
   drawBehind(plot) {
     const { left, top, width, height } = plot.bbox;
     if (width <= 0 || height <= 0) return;
-    if (this.behind === null || this.behind.width !== width || this.behind.height !== height) {
-      const [runs, , epochs] = this.order;
-      this.behind = element("canvas", { width, height });
-      const pen = this.behind.getContext("2d");
+    const of = JSON.stringify([this.scaled, this.epochs, width, height]);
+    if (!this.pictures.has(of)) {
+      const { behind: runs, epochs } = this;
+      const picture = element("canvas", { width, height });
+      if (this.pictures.size === MOST_PICTURES) this.pictures.clear();
+      this.pictures.set(of, picture);
+      const pen = picture.getContext("2d");
       pen.strokeStyle = palette().faint;
       pen.globalAlpha = Math.max(0.08, Math.min(0.5, 12 / Math.sqrt(runs.length + 1) / 10));
       pen.lineWidth = devicePixelRatio;
@@ -167,7 +176,7 @@ class Chart {
         pen.stroke();
       }
     }
-    plot.ctx.drawImage(this.behind, left, top);
+    plot.ctx.drawImage(this.pictures.get(of), left, top);
   }
 
   describe() {

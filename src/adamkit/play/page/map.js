@@ -7,6 +7,7 @@ import { ranks } from "play/runs.js";
 
 const SIDE = 360; // pixels of the picture
 const CELLS = 60;
+const NONE = []; // no runs: the same each time
 const MORE = 24; // runs, after which the words are asked for again
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
 
@@ -49,10 +50,17 @@ export class PlaneMap {
     const { app } = this;
     const [across, up] = app.plane();
     const key = (choice) => JSON.stringify([choice.optimizer, choice.moment_dtype, Object.entries(choice.values).filter(([name]) => name !== across && name !== up).sort()]);
-    const own = key(app.choice);
-    return app.runs.beside(app.choice).filter((run) => key(run.choice) === own).map((run) => ({
-      run, x: this.place(across, run.choice.values[across]), y: this.place(up, run.choice.values[up]),
-    }));
+    const runs = app.runs.beside(app.choice);
+    if (runs !== this.groupsOf?.runs || this.groupsOf.across !== across || this.groupsOf.up !== up) {
+      this.groupsOf = { runs, across, up };
+      this.groups = new Map();
+      for (const run of runs) {
+        const own = key(run.choice);
+        if (!this.groups.has(own)) this.groups.set(own, []);
+        this.groups.get(own).push({ run, x: this.place(across, run.choice.values[across]), y: this.place(up, run.choice.values[up]) });
+      }
+    }
+    return this.groups.get(key(app.choice)) ?? NONE;
   }
 
   place(name, value) {
@@ -69,9 +77,9 @@ export class PlaneMap {
       select.value = this.app.plane()[i];
     });
     this.points = this.lying();
-    const state = [this.points.map(({ run }) => run.key).join(), this.app.plane(), palette().ink].join();
-    if (state !== this.state) {
-      this.state = state;
+    const { ink } = palette();
+    if (this.points !== this.painted?.points || this.painted.ink !== ink) {
+      this.painted = { points: this.points, ink };
       this.paint();
     }
     this.mark();

@@ -28,16 +28,21 @@ export class Runs {
     const epochs = flat.length / width;
     const last = flat.subarray((epochs - 1) * width);
     const value = last[this.objective];
-    return { key, choice, flat, alone, epochs, last, loss: Number.isFinite(value) ? value : Infinity };
+    return { key, choice, flat, alone, epochs, last, loss: Number.isFinite(value) ? value : Infinity, places: this.places(choice) };
   }
 
   of(choice) {
     return this.byKey.get(keyOf(choice));
   }
 
-  // Runs that may be held against each other: as many epochs and rows.
-  beside(choice) {
-    return [...this.byKey.values()].filter((run) => run.choice.epochs === choice.epochs && run.choice.rows === choice.rows);
+  // Runs that may be held against each other: as many epochs and rows. The same array until there are more runs.
+  beside({ epochs, rows }) {
+    const of = `${this.version} ${epochs} ${rows}`;
+    if (this.besideOf !== of) {
+      this.besideOf = of;
+      this.besides = [...this.byKey.values()].filter((run) => run.choice.epochs === epochs && run.choice.rows === rows);
+    }
+    return this.besides;
   }
 
   best(choice) {
@@ -48,23 +53,29 @@ export class Runs {
   nearest(choice) {
     let found = null;
     let least = Infinity;
+    const places = this.places(choice);
     for (const run of this.byKey.values()) {
-      const distance = this.distance(choice, run.choice);
+      const distance = this.distance(choice, places, run);
       if (distance < least) [found, least] = [run, distance];
     }
     return found;
   }
 
-  distance(one, other) {
+  distance(one, places, { choice: other, places: others }) {
     let sum = one.optimizer === other.optimizer ? 0 : 100;
     if (one.epochs !== other.epochs || one.rows !== other.rows) sum += 50;
     if (one.moment_dtype !== other.moment_dtype) sum += 0.1;
-    for (const [name, value] of Object.entries(one.values)) {
-      if (!(name in other.values) || value === other.values[name]) continue;
+    for (const name in one.values) {
+      if (!(name in other.values) || one.values[name] === other.values[name]) continue;
       const slider = this.subject.sliders[name];
-      sum += slider.kind === "flag" ? 4 : ((this.place(name, value) - this.place(name, other.values[name])) / slider.stops.length) ** 2;
+      sum += slider.kind === "flag" ? 4 : ((places[name] - others[name]) / slider.stops.length) ** 2;
     }
     return sum;
+  }
+
+  // Where each value of a choice stands.
+  places({ values }) {
+    return Object.fromEntries(Object.keys(values).map((name) => [name, this.place(name, values[name])]));
   }
 
   // Where a value stands among the stops of its slider: a whole number at a stop, the nearest for any other.
