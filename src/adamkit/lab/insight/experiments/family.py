@@ -1,5 +1,8 @@
 """From gradient descent to Adam, a part at a time, each with its best learning rate on one task."""
 
+from functools import partial
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -24,10 +27,17 @@ FAMILY = {
 def show(*, seed: int = 0, rates: int = 9, steps: int = 120, seeds: int = 6) -> Shown:
     """Digits and one hidden layer; rates over four decades, placed where each lives."""
     rows = tasks.digits(seed=seed)
+    grids = {name: middle * np.geomspace(1e-2, 1e2, rates) for name, (_, middle) in FAMILY.items()}
+    options: Any = {"steps": steps, "batch_size": 64, "seeds": seeds, "seed": seed}
+    fitted = tasks.at_once(
+        {
+            name: partial(tasks.fit, optimizer, jnp.array(grids[name]), rows, **options)
+            for name, (optimizer, _) in FAMILY.items()
+        }
+    )
     points, found = [], {}
-    for name, (optimizer, middle) in FAMILY.items():
-        etas = middle * np.geomspace(1e-2, 1e2, rates)
-        loss = tasks.fit(optimizer, jnp.array(etas), rows, steps=steps, batch_size=64, seeds=seeds, seed=seed).loss
+    for name, etas in grids.items():
+        loss = fitted[name].loss
         means = np.where(np.isfinite(loss).all(axis=1), loss.mean(axis=1), np.inf)
         found[name] = etas[np.argmin(means)], loss[np.argmin(means)]
         points += [

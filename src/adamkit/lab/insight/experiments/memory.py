@@ -1,5 +1,8 @@
 """Bytes and loss of every format of the moments, over the same learning rates."""
 
+from functools import partial
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,13 +20,15 @@ HIDDEN = 64  # so that the weights are 4096, enough for blocks of 8 bits
 def show(*, seed: int = 0, rates: int = 9, steps: int = 150, seeds: int = 6) -> Shown:
     """Digits and one hidden layer, from the same starts and in the same order for every format."""
     rows, etas = tasks.digits(seed=seed), np.geomspace(1e-4, 0.1, rates)
-    fitted = {
-        kind: tasks.fit(
-            lambda rate, k=kind: of_optax(adamkit.optax.adam(lambda _: rate, moment_dtype=k)),
-            jnp.array(etas), rows, steps=steps, batch_size=64, seeds=seeds, hidden=HIDDEN, seed=seed,
-        ).loss
-        for kind in moments.FORMATS
-    }  # fmt: skip
+    options: Any = {"steps": steps, "batch_size": 64, "seeds": seeds, "hidden": HIDDEN, "seed": seed}
+
+    def losses(kind: str) -> np.ndarray:
+        def optimizer(rate):
+            return of_optax(adamkit.optax.adam(lambda _: rate, moment_dtype=kind))
+
+        return tasks.fit(optimizer, jnp.array(etas), rows, **options).loss
+
+    fitted = tasks.at_once({kind: partial(losses, kind) for kind in moments.FORMATS})
     large = {row.moment_dtype: row for row in table([10**9]) if row.dtype == "float32"}
     best = int(np.argmin(fitted["float32"].mean(axis=1)))
     figures = table_of(

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,11 +40,15 @@ def show(
         LARGE: tasks.digits(300, test_rows=1000, seed=seed),
         USUAL: tasks.digits(200, test_rows=1000, label_noise=0.2, seed=seed),
     }
-    maps = {
-        (start, name): _map(rows[start], name, etas, points, steps, seeds, _LARGER if start == LARGE else 1.0, seed)
-        for start in starts
-        for name in DECAYS
-    }
+    maps = tasks.at_once(
+        {
+            (start, name): partial(
+                _map, rows[start], name, etas, points, steps, seeds, _LARGER if start == LARGE else 1.0, seed
+            )
+            for start in starts
+            for name in DECAYS
+        }
+    )
     charts = {
         f"weight-decay{suffix}": pictures.heat_maps(
             stacked([maps[start, name] for name in DECAYS]), "η", "decay", "share wrong", "decay_as",
