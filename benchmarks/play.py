@@ -4,7 +4,7 @@ python -m benchmarks.play
 
 On the example: 200 random settings, each asked for by a request and answered with its exact curve; the command from
 its start to its first curve, beside the imports alone; and the page's redraw after a slider event, with 1,000 curves
-behind.
+behind. On digits with the CNN: settings of five epochs, after compilation.
 """
 
 import http.client
@@ -28,6 +28,7 @@ from adamkit.play.subject import of_settings
 from benchmarks.report import show
 
 REQUESTS, WARM_UPS, FITS, CURVES, MOVES = 200, 5, 7, 1000, 50
+OF_CNN, EPOCHS_OF_CNN = 20, 5
 SPACE = {"learning_rate": "1e-5..0.1", "beta_1": "0..0.99", "beta_2": "0.9..0.9999", "epsilon": "1e-10..1e-2"}
 IMPORTS = (
     "import adamkit.cli.options as o; o.use_backend('jax'); import adamkit.play.server, adamkit.play.serving, "
@@ -55,17 +56,29 @@ def main() -> None:
     serving = Serving(Play(of_settings(runs.Settings())))
     serving.start()
     try:
-        answers = [seconds_of_request(serving.address, setting) for setting in spaces.draw(SPACE, REQUESTS + WARM_UPS)]
+        answers = seconds_of_requests(serving, REQUESTS)
         redraws = milliseconds_of_redraws(serving)
     finally:
         serving.close()
-    answers = sorted(answers[WARM_UPS:])
+    serving = Serving(Play(of_settings(runs.Settings(data="digits", model="cnn", epochs=EPOCHS_OF_CNN))))
+    serving.start()
+    try:
+        of_cnn = seconds_of_requests(serving, OF_CNN)
+    finally:
+        serving.close()
     show(
         "the example, 50 epochs: a setting's exact curve (s)",
         [
             {"what": f"{REQUESTS} requests to the page's server", "median": statistics.median(answers),
              "95th percentile": answers[int(0.95 * REQUESTS)]},
             {"what": "model.fit, each further run", "median": statistics.median(fit), "95th percentile": max(fit)},
+        ],
+    )  # fmt: skip
+    show(
+        f"the CNN on digits, {EPOCHS_OF_CNN} epochs: a setting's exact curve, after compilation (s)",
+        [
+            {"what": f"{OF_CNN} requests", "median": statistics.median(of_cnn),
+             "95th percentile": of_cnn[int(0.95 * OF_CNN)]}
         ],
     )  # fmt: skip
     first = [seconds_to_first_curve() for _ in range(3)]
@@ -79,6 +92,12 @@ def main() -> None:
         f"a slider event until it is drawn, {CURVES:,} curves behind (ms)",
         [{"median": statistics.median(redraws), "95th percentile": redraws[int(0.95 * MOVES)]}],
     )
+
+
+def seconds_of_requests(serving: Serving, n: int) -> list[float]:
+    """For so many settings after some to warm up, from the fastest to the slowest."""
+    found = [seconds_of_request(serving.address, setting) for setting in spaces.draw(SPACE, WARM_UPS + n)]
+    return sorted(found[WARM_UPS:])
 
 
 def seconds_of_request(address: str, setting: dict) -> float:

@@ -184,7 +184,7 @@ def change_of(
         if max_second_moment is not None:
             max_second_moment = xp.maximum(max_second_moment, v)
         if not k.variant.adopt:
-            change = change / _divisor(v if max_second_moment is None else max_second_moment, k, xp)
+            change = change / divisor(v if max_second_moment is None else max_second_moment, k, xp)
     if k.variant.cautious:  # a step goes against the gradient or not at all; NaN stays
         change = xp.where(change * xp.sign(gradient) <= 0, 0.0 * gradient, change)
     if not _is_zero(k.shrinkage):
@@ -199,8 +199,8 @@ def averaging_weight(learning_rate: Scalar) -> Scalar:
     return learning_rate * learning_rate
 
 
-def _divisor(scale: Array, k: Coefficients, xp: Any) -> Array:
-    """√v̂ + ε, both times √(1 - β₂ᵗ)."""
+def divisor(scale: Array, k: Coefficients, xp: Any) -> Array:
+    """√v̂ + ε, both times √(1 - β₂ᵗ), of v or, with AMSGrad, of the largest v so far."""
     if not _is_zero(k.root_epsilon):
         scale = scale + k.root_epsilon
     root = xp.sqrt(scale)

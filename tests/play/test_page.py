@@ -1,6 +1,7 @@
 """The page in headless Chromium: what it shows is what `lab.train` gives, by mouse, by keyboard, and after mishaps."""
 
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_each_slider_answers_to_mouse_and_keyboard_with_what_lab_train_gives(tab
         else:
             box = slider.bounding_box()
             tab.page.mouse.click(box["x"] + 0.7 * box["width"], box["y"] + box["height"] / 2)
-        after = assert_shown(tab, figures) if i % 3 == 0 else tab.exact()
+        after = assert_shown(tab, figures)
         assert after["values"] != before["values"]
         assert after["values"] == before["values"] | {name: after["values"][name]}
         before = after
@@ -174,6 +175,53 @@ def test_the_tour_sets_the_sliders(tab):
     assert tab.choice() == tab.page.evaluate("adamkit.app.subject.defaults.adam")
     tab.page.get_by_role("button", name="End the tour").click()
     assert tab.page.locator("#tour").is_hidden()
+
+
+def test_a_long_run_says_so_offers_fewer_epochs_and_can_be_stopped(tab, served):
+    """No clock: each epoch counts as half a minute, and the second waits until the page has been answered."""
+    workers = served.play.workers
+    train, clock, passed, goes_on = workers.bench.epochs, workers.clock, [0.0], threading.Event()
+
+    def slow(chosen, n=None):
+        for i, row in enumerate(train(chosen, n)):
+            passed[0] += 30 * (n == 1)  # not of what nobody has asked for
+            yield row
+            if n == 1 and i == 0 and chosen[0].epochs > 1:
+                goes_on.wait(60)
+
+    def ask(rate):
+        goes_on.clear()
+        field = tab.page.get_by_label("learning rate, exact value")
+        field.fill(str(rate))
+        field.press("Enter")
+        tab.page.get_by_text("This run takes about 1.5 min more: epoch 1 of 4").wait_for()
+
+    tab.page.click("#reset")
+    start = tab.exact()
+    workers.bench.epochs, workers.clock = slow, lambda: clock() + passed[0]
+    try:
+        ask(0.0321)
+        tab.page.get_by_role("button", name="A fifth of the epochs").click()
+        goes_on.set()
+        assert tab.exact() == start | {"epochs": 1, "values": start["values"] | {"learning_rate": 0.0321}}
+        tab.page.locator("#long").wait_for(state="hidden")
+        tab.page.click("#reset")
+        tab.page.get_by_label("Epochs (to 4)").fill("4")
+        tab.page.get_by_label("Epochs (to 4)").press("Enter")
+        ask(0.0322)
+        tab.page.get_by_role("button", name="Stop").click()
+        tab.page.get_by_text("Stopped before its end: this setting is not trained.").wait_for()
+        goes_on.set()
+        begun = served.play.subject.start
+        workers.ask("next", begun.with_values({"learning_rate": 0.0323})).result(60)  # its turn comes after that one
+        assert begun.with_values({"learning_rate": 0.0322}) not in served.play.archive
+    finally:
+        goes_on.set()
+        del workers.bench.epochs
+        workers.clock, workers._last = clock, 0.0
+        workers._seconds.clear()
+    tab.page.click("#reset")
+    assert tab.exact() == start
 
 
 def test_ticks_of_a_log_scale_lie_on_it_wherever_it_begins(tab):

@@ -1,17 +1,23 @@
 """What is taken along: code that gives the same run, an ordinary sweep folder, and the arithmetic by hand."""
 
+import base64
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from adamkit import functional, lab
-from adamkit.lab import runs
-from adamkit.lab.runs import sweeps
+from adamkit.lab.errors import InputError
+from adamkit.lab.runs import comparisons, sweeps
+from adamkit.lab.runs.folder import RunFolder
 from adamkit.play import code, inside, saving
 from adamkit.play.archive import Run
 from adamkit.play.folders import of_run
+from adamkit.play.subject import of_model
+from adamkit.play.training import Bench
 from adamkit.play.words import words
+from tests.play.conftest import SETTINGS, Client
 
 CHANGED = {"learning_rate": 0.02, "beta_1": 0.5, "warmup_steps": 10, "cosine_alpha": 0.25, "weight_decay": 0.01}
 OTHERS = [
@@ -32,24 +38,58 @@ def some(served, subject):
 
 
 @pytest.mark.slow
-def test_code_in_keras_gives_the_run(subject, figures):
-    choice = subject.start.with_values(CHANGED)
-    steps = choice.epochs * -(-choice.rows // choice.batch_size)
-    lines = code.lines(choice, steps, "binary_crossentropy")
-    prepared = runs.training.prepare(subject.settings)
-    names = {"model": prepared.model, "x": prepared.train.x, "y": prepared.train.y}
-    text = lines["Keras"].replace("lab.train(", "result = lab.train(")
-    exec(text, names)
-    np.testing.assert_allclose(names["result"].history.loss.iloc[-1], figures(choice.as_json())["loss"], rtol=1e-5)
+@pytest.mark.parametrize(("optimizer", "values"), [("adam", CHANGED), ("momentum", {"learning_rate": 0.02})])
+def test_code_in_keras_repeats_the_run_as_it_stands(served, subject, optimizer, values):
+    """From the data to the figures: it is what repeats the runs of optimizers that `adamkit train` does not have."""
+    choice = subject.defaults[optimizer].with_values(values)
+    names = {}
+    exec(code.lines(subject, choice)["Keras"], names)
+    history = names["result"].history
+    curve = np.concatenate(list(served.play.bench.epochs([choice])))
+    np.testing.assert_allclose(history[list(subject.columns)].to_numpy(), curve, rtol=1e-5)
+
+
+@pytest.mark.slow  # PyTorch takes long to import
+def test_code_in_pytorch_has_the_schedule(subject):
     import torch
 
-    torch_names = {"model": torch.nn.Linear(2, 1)}
-    exec(lines["PyTorch"], torch_names)
-    assert [torch_names["factor"](step) for step in (0, 5, 10, steps)] == pytest.approx([0, 0.5, 1, 0.25])
-    plain = code.lines(subject.start.with_values({"cosine_alpha": 0.5}), steps, "mse")["optax"]
-    optax_names = {}
-    exec(plain, optax_names)
-    assert hasattr(optax_names["optimizer"], "update")
+    choice = subject.start.with_values(CHANGED)
+    names = {"model": torch.nn.Linear(2, 1)}
+    exec(code.lines(subject, choice)["PyTorch"], names)
+    steps = choice.epochs * -(-choice.rows // choice.batch_size)
+    assert [names["factor"](step) for step in (0, 5, 10, steps)] == pytest.approx([0, 0.5, 1, 0.25])
+    assert names["optimizer"].defaults["decoupled_weight_decay"] is True
+
+
+@pytest.mark.parametrize("values", [{}, {"weight_decay": 0.1}, {"amsgrad": True}, {"cosine_alpha": 0.5}], ids=str)
+def test_code_in_optax_makes_the_steps_of_adamkit_step(subject, values):
+    choice = subject.start.with_values({"learning_rate": 0.02, "beta_1": 0.5} | values)
+    names = {}
+    exec(code.lines(subject, choice)["optax"], names)
+    theta, largest = np.float32([0.5, -0.2]), np.zeros(2, np.float32) if values.get("amsgrad") else None
+    ours, theirs = functional.AdamState(0, np.zeros(2, np.float32), np.zeros(2, np.float32), largest), None
+    expected = theta
+    theirs = names["optimizer"].init(theta)
+    steps = choice.epochs * -(-choice.rows // choice.batch_size)
+    alpha = choice.setting["cosine_alpha"]
+    for t, gradient in enumerate(np.float32([[1, -2], [0.1, 0.3], [-1, 1]])):
+        change, theirs = names["optimizer"].update(gradient, theirs, theta)
+        theta = theta + np.asarray(change)
+        rate = 0.02 * (alpha + (1 - alpha) * (1 + np.cos(np.pi * t / steps)) / 2)
+        expected, ours = functional.step(
+            expected, gradient, ours, learning_rate=float(rate), beta_1=0.5, epsilon=choice.setting["epsilon"],
+            weight_decay=choice.setting["weight_decay"],
+        )  # fmt: skip
+    np.testing.assert_allclose(theta, expected, rtol=2e-6)
+
+
+def test_code_says_what_a_framework_cannot(subject):
+    lines = code.lines(subject, subject.start.with_values({"bias_correction": False, "adaptivity": False}))
+    for framework in ("PyTorch", "optax"):
+        assert lines[framework] == (
+            f"# adamkit's Adam for {framework} cannot leave out bias correction or leave out adaptivity.\n"
+        )
+    assert "bias_correction=False, adaptivity=False" in lines["Keras"]
 
 
 def test_a_sweep_folder_is_one_that_the_commands_know(subject, some, tmp_path):
@@ -62,6 +102,20 @@ def test_a_sweep_folder_is_one_that_the_commands_know(subject, some, tmp_path):
     again, found = of_run(folder.path, {})
     assert {run.choice: run.curve.tobytes() for run in found} == {run.choice: run.curve.tobytes() for run in some}
     assert again.start.setting == subject.start.setting | {"learning_rate": best.learning_rate}
+
+
+@pytest.mark.slow
+def test_a_comparison_brings_the_runs_of_its_search(tmp_path):
+    settings = replace(SETTINGS, epochs=2, test_split=0.2)
+    with RunFolder.create(tmp_path / "compared") as folder:
+        comparisons.execute(comparisons.Plan(settings, ["momentum", "sgd+ema"], budget=2, seeds=1), folder)
+    begun, found = of_run(folder.path, {})
+    assert {run.choice.optimizer for run in found} == {"momentum"}  # the page has no mean of the weights
+    assert len(found) >= 2
+    run = found[0]
+    curve = np.concatenate(list(Bench(begun).epochs([run.choice])))
+    np.testing.assert_allclose(run.curve, curve, rtol=1e-4)
+    assert of_run(folder.path, {"seed": 1})[1] == []  # other rows
 
 
 def test_words_are_of_the_runs(subject, some):
@@ -95,6 +149,22 @@ def test_inside_agrees_with_the_steps_of_a_weight(served, subject):
     assert row["root"] == pytest.approx(np.sqrt(v / (1 - 0.999**a_epoch)), rel=1e-3)
     assert row["update"] == pytest.approx(abs(last["after"] - last["theta"]) / abs(last["after"]), rel=1e-3)
     assert len(found["epochs"]) == choice.epochs
+
+
+def test_inside_is_refused_where_it_would_be_of_another_rule():
+    import keras
+
+    from adamkit.keras import Adam
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(optimizer=Adam(0.01, nesterov=True), loss="mse")
+    x = np.zeros((8, 3), "float32")
+    own = of_model(
+        model, x, x[:, 0], epochs=1, batch_size=4, validation_data=None, validation_split=0.0, shuffle=True, seed=0
+    )
+    with pytest.raises(InputError, match=r"can be shown of Adam alone\. Received: Adam with nesterov"):
+        inside.variables(Bench(own), own.start)
+    assert "nesterov=True" in code.lines(own, own.start)["optax"]
 
 
 @pytest.mark.slow
@@ -136,15 +206,22 @@ def test_by_hand_gives_the_bits_of_python_over_ten_thousand_steps(tabs, served):
 def test_a_notebook_shows_the_page_of_ones_own_model():
     import keras
 
-    from tests.play.conftest import Client
-
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(optimizer=keras.optimizers.Adam(0.03, beta_1=0.8), loss="mse")
     x = np.random.default_rng(0).random((40, 3), "float32")
-    page = lab.play(model, x, x.sum(axis=1), epochs=2, validation_split=0.25)
+    y = x.sum(axis=1)
+    page = lab.play(model, x, y, epochs=2, validation_split=0.25)
     try:
+        client = Client(page)
+        names = {"model": model, "x": x, "y": y}
+        exec(client.ask("POST", "/api/code", {"choice": {}})[1]["Keras"], names)  # the model's own loss is kept
+        # What the page trains afterwards starts where the model was.
+        _, run = client.train()
+        columns = client.ask("GET", "/api/subject")[1]["columns"]
+        last = np.frombuffer(base64.b64decode(run["curve"]), "<f4").reshape(-1, len(columns))[-1]
+        np.testing.assert_allclose(names["result"].history["loss"].iloc[-1], last[0], rtol=1e-5)
         assert f'src="{page.address}"' in page._repr_html_()
-        status, described = Client(page).ask("GET", "/api/subject")
+        status, described = client.ask("GET", "/api/subject")
         values = described["start"]["values"]
         assert (status, described["rows"], values["learning_rate"], values["beta_1"]) == (200, 30, 0.03, 0.8)
     finally:

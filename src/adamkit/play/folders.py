@@ -1,4 +1,4 @@
-"""A run folder as the beginning of a page: its model, its data, its setting, and of a sweep all that was trained."""
+"""A run folder as the beginning of a page: its model, its data, its setting, and what a sweep or comparison trained."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from adamkit.lab.comparing.optimizers import named
+from adamkit.lab.comparing.result import Comparison
 from adamkit.lab.errors import InputError
+from adamkit.lab.hyperparameters import HYPERPARAMETERS
 from adamkit.lab.runs import Settings, check_code, sweeps
 from adamkit.lab.runs.folder import RunFolder
+from adamkit.play import choices
 from adamkit.play import subject as subjects
 from adamkit.play.archive import Run
 from adamkit.play.choices import ADAM, Choice
@@ -17,7 +22,7 @@ from adamkit.play.subject import Subject
 
 
 def of_run(path: str | Path, changes: Mapping[str, Any], *, trust_code: bool = False) -> tuple[Subject, list[Run]]:
-    """What a training run, a sweep or a comparison was of, and the runs of a sweep.
+    """What a training run, a sweep or a comparison was of, and the runs of the last two.
 
     Args:
         path: Its folder.
@@ -37,31 +42,58 @@ def of_run(path: str | Path, changes: Mapping[str, Any], *, trust_code: bool = F
             check_code(settings, folder, changes)
         settings = replace(settings, **changes)
     subject = subjects.of_settings(settings)
-    if "sweep" not in record:
+    if changes.keys() - subject.defaults[ADAM].setting.keys():  # other data or another model: other runs
         return subject, []
-    trained = {"learning_rate", *subject.defaults[ADAM].setting}
-    if changes.keys() - trained:  # other data or another model: other runs
-        return subject, []
-    return subject, _runs(folder, Settings.of(record), subject)
+    try:
+        if "sweep" in record:
+            return subject, _of_sweep(folder, Settings.of(record), subject)
+        if "comparison" in record:
+            return subject, _of_comparison(folder, record["comparison"], subject)
+    except InputError:  # it still runs, or was cut off: there is no history
+        pass
+    return subject, []
 
 
-def _runs(folder: RunFolder, settings: Settings, subject: Subject) -> list[Run]:
-    """Those of the first seed, which start as the page's do, and that came to their end."""
+def _of_sweep(folder: RunFolder, settings: Settings, subject: Subject) -> list[Run]:
+    """Those of the first seed, which start as the page's do."""
     plan = sweeps.plan_of(folder)
     if not (plan.same_start and plan.same_order):
         return []
-    try:
-        history = folder.read_history()
-    except InputError:  # it still runs, or was cut off
-        return []
-    if not set(subject.columns) <= set(history.columns):
-        return []
+    history = folder.read_history()
     begun = subject.defaults[ADAM]
+    fixed = {name: getattr(settings, name) for name in begun.setting}
     found = []
     for number, rows in history.loc[history.seed == 0].groupby("setting"):
-        values = {name: getattr(settings, name) for name in begun.setting} | plan.space[int(str(number))]
-        choice = Choice(ADAM, settings.moment_dtype, begun.epochs, begun.rows, tuple((begun.setting | values).items()))
-        curve = rows.sort_values("epoch")[list(subject.columns)].to_numpy(np.float32)
-        if len(curve) == begun.epochs:
-            found.append(Run(choice, curve, alone=False))
+        choice = begun.with_values(fixed | plan.space[int(str(number))])
+        found += _run(replace(choice, moment_dtype=settings.moment_dtype), rows, subject)
     return found
+
+
+def _of_comparison(folder: RunFolder, plan: Mapping[str, Any], subject: Subject) -> list[Run]:
+    """Those of its search, which start as the page's do, with the optimizers that the page has.
+
+    A comparison that trained on fewer rows, or with wrong labels, has none.
+    """
+    if plan.get("train_size") is not None or plan.get("label_noise"):
+        return []
+    history = Comparison.load(folder.path).history
+    found = []
+    for (name, _), rows in history.loc[history.stage == "search"].groupby(["optimizer", "setting"]):
+        known = named(str(name))
+        own = ADAM if known.kind == "Adam" else known.name.partition("+")[0]
+        first = rows.iloc[0].dropna()
+        values = {each: first[each].item() for each in HYPERPARAMETERS if each in first}
+        if own == ADAM:
+            values |= known.fixed
+        if own not in subject.defaults or values.keys() - subject.defaults[own].setting.keys():
+            continue  # the page has no slider for it
+        found += _run(choices.checked({"optimizer": own, "values": values}, subject.defaults), rows, subject)
+    return found
+
+
+def _run(choice: Choice, rows: pd.DataFrame, subject: Subject) -> list[Run]:
+    """One, if it came to its end and shows what the page does."""
+    if len(rows) != choice.epochs or not set(subject.columns) <= set(rows.columns):
+        return []
+    curve = rows.sort_values("epoch")[list(subject.columns)].to_numpy(np.float32)
+    return [Run(choice, curve, alone=False)]

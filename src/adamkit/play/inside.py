@@ -14,6 +14,7 @@ from adamkit.lab.training.population import scheduled
 from adamkit.lab.training.recording import Row
 from adamkit.play.choices import ADAM, Choice
 from adamkit.play.training import Bench
+from adamkit.variants import SWITCHES
 
 MOST_STEPS = 200
 
@@ -29,7 +30,7 @@ def variables(bench: Bench, choice: Choice) -> dict[str, Any]:
     Raises:
         InputError: The choice is not of Adam, or its moments are kept in int8.
     """
-    _check(choice)
+    _check(bench, choice)
     if choice.moment_dtype == "int8":
         raise InputError("what is inside can be shown of moments in float32 or bfloat16. Received: moment_dtype='int8'")
     model = bench.model_of(choice)
@@ -71,7 +72,7 @@ def weight(bench: Bench, choice: Choice, variable: Any, flat: Any, steps: Any) -
     Raises:
         InputError: The choice is not of Adam in float32, or there is no such weight.
     """
-    _check(choice)
+    _check(bench, choice)
     if choice.moment_dtype != "float32":
         raise InputError(f"a weight can be followed with moments in float32. Received: {choice.moment_dtype}")
     shapes = [tuple(one.shape) for one in bench.subject.model.trainable_variables]
@@ -88,9 +89,12 @@ def weight(bench: Bench, choice: Choice, variable: Any, flat: Any, steps: Any) -
     return {"steps": _steps(rows, choice)}
 
 
-def _check(choice: Choice) -> None:
+def _check(bench: Bench, choice: Choice) -> None:
     if choice.optimizer != ADAM:
         raise InputError(f"what is inside can be shown of {listed([ADAM])}. Received: {choice.optimizer}")
+    others = [name for name in ("epsilon_hat", *SWITCHES) if name in bench.subject.arguments]
+    if others:
+        raise InputError(f"what is inside can be shown of Adam alone. Received: Adam with {listed(others)}")
 
 
 def _coefficients(choice: Choice, step: int, total: int) -> rule.Coefficients:
@@ -105,14 +109,13 @@ def _coefficients(choice: Choice, step: int, total: int) -> rule.Coefficients:
 
 def _look(theta: np.ndarray, m: np.ndarray, v: np.ndarray, k: rule.Coefficients, step: int, choice: Choice) -> dict:
     with np.errstate(all="ignore"):
-        root = np.sqrt(v)
-        change = k.step_size * m / (root + k.epsilon) if k.adaptive else k.step_size * m
+        change = k.step_size * m / (rule.divisor(v, k, np) if k.adaptive else 1.0)
         change = (change + k.shrinkage * theta).astype(np.float32)
         corrected = bool(choice.setting["bias_correction"])
         first, second = (
             rule.bias_correction(step, decay) if corrected else 1.0 for decay in (k.first_decay, k.second_decay)
         )
-        m_hat, root_hat = np.abs(m) / first, root / math.sqrt(second)
+        m_hat, root_hat = np.abs(m) / first, np.sqrt(v) / math.sqrt(second)
         found = {
             "update": np.sqrt(np.mean(np.square(change, dtype=np.float64)))
             / np.sqrt(np.mean(np.square(theta, dtype=np.float64))),

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -117,10 +116,7 @@ class Play:
         return words(self.archive.latest(), choice, self.subject.columns, self.subject.objective)
 
     async def _code(self, asked: dict[str, Any]) -> Response:
-        choice = self._choice(asked)
-        steps = choice.epochs * math.ceil(choice.rows / choice.batch_size)
-        loss = (self.subject.record or {}).get("loss", "mse")
-        return JSONResponse(code.lines(choice, steps, loss))
+        return JSONResponse(code.lines(self.subject, self._choice(asked)))
 
     async def _page(self, asked: dict[str, Any]) -> Response:
         choice = self._choice(asked)

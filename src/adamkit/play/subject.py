@@ -18,7 +18,7 @@ from adamkit.lab.comparing.optimizers import OPTIMIZERS
 from adamkit.lab.errors import InputError, reason
 from adamkit.lab.hyperparameters import HYPERPARAMETERS, names
 from adamkit.lab.insight.reports import made
-from adamkit.lab.sweeping.remaking import remade
+from adamkit.lab.sweeping.remaking import optimizer_with, remade
 from adamkit.lab.training.recording import Recording
 from adamkit.lab.training.tracing import reported
 from adamkit.lab.training.trainer import check_count, check_model, checked_data, loss_first
@@ -68,6 +68,33 @@ class Subject:
         """The column that is to be small."""
         return "val_loss" if "val_loss" in self.columns else "loss"
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the model's own Adam was given besides what the page chooses, such as `epsilon_hat` or `nesterov`."""
+        base = without_scaler(self.model.optimizer)
+        if not isinstance(base, Adam):
+            return {}
+        chosen = {"name", "moment_dtype", *choices.of_optimizer(ADAM)}
+        usual = Adam().get_config()
+        return {
+            name: value
+            for name, value in base.get_config().items()
+            if name not in chosen and value != usual[name] and value is not None
+        }
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The settings that the model and its data are made from, where they are not their defaults."""
+        if self.settings is None:
+            return {}
+        chosen = ("epochs", "moment_dtype", *choices.of_optimizer(ADAM))
+        return {name: value for name, value in made.changed(self.settings).items() if name not in chosen}
+
+    @property
+    def compiled_with(self) -> dict[str, Any]:
+        """What the model's `compile` was given, as it was given."""
+        return compile_arguments(self.model)
+
     def rows_of(self, choice: Choice) -> Any:
         """The data that a choice trains on."""
         return jax.tree.map(lambda values: values[: choice.rows], self.data)
@@ -82,7 +109,7 @@ class Subject:
         model, optimizer = remade(self.model), self._optimizer(choice)
         if recording is not None:
             optimizer = Recording.from_config(optimizer.get_config() | {"place": recording[0], "steps": recording[1]})
-        model.compile(**compile_arguments(self.model) | {"optimizer": optimizer})
+        model.compile(**self.compiled_with | {"optimizer": optimizer})
         build_for(model, jax.tree.map(lambda values: values[: choice.batch_size], self.data))
         return model
 
@@ -126,11 +153,7 @@ class Subject:
 
     def _command(self) -> str | None:
         """That command without what the page chooses."""
-        if self.settings is None:
-            return None
-        chosen = ("epochs", "moment_dtype", *choices.of_optimizer(ADAM))
-        options = made.changed(self.settings)
-        return made.command("train", {name: value for name, value in options.items() if name not in chosen})
+        return None if self.settings is None else made.command("train", self.named)
 
 
 def of_settings(settings: runs.Settings) -> Subject:
@@ -198,7 +221,7 @@ def _subject(
     batch = jax.tree.map(lambda values: values[: int(start["batch_size"])], data)
     build_for(model, batch)
     try:
-        remade(model)
+        own = remade(model)
     except Exception as error:  # whatever the user's class raises
         raise InputError(
             f"play needs a model that can be made again from its configuration: {type(model).__name__} must have "
@@ -207,6 +230,12 @@ def _subject(
     columns = loss_first(reported(model, batch))
     if validation is not None:
         columns += [f"val_{name}" for name in loss_first(reported(model, batch, test=True))]
+    if settings is None:  # a copy: the caller may train the model on, and every run starts with its weights of now
+        base = without_scaler(model.optimizer)
+        optimizer = optimizer_with(base, {}) if isinstance(base, Adam) else keras.optimizers.Adam()
+        own.compile(**compile_arguments(model) | {"optimizer": optimizer})
+        build_for(own, batch)
+        model = own
     defaults = {
         name: Choice(name, "float32", epochs, rows, tuple((choices.defaults(name) | _training(name, start)).items()))
         for name in choices.NAMES

@@ -66,12 +66,16 @@ class Workers:
         archive: Where runs go.
         stops: Where each slider stops.
         on_status: Called, by these threads, when a tab's status has changed.
+
+    Attributes:
+        clock: Seconds, which say how long a run takes and whether nobody has asked for a while.
     """
 
     def __init__(
         self, bench: Bench, archive: Archive, stops: Stops, on_status: Callable[[str], None] = lambda tab: None
     ):
         self.bench, self.archive = bench, archive
+        self.clock: Callable[[], float] = time.monotonic
         self.statuses: dict[str, Status] = {}
         self._stops, self._on_status = stops, on_status
         self._jobs: list[Job] = []
@@ -110,7 +114,7 @@ class Workers:
         with self._asked:
             self._drop(tab)
             self.statuses[tab] = Status()  # of what it asked for before nothing more is said
-            self._last = time.monotonic()
+            self._last = self.clock()
             known = self.archive.of(choice)
             if known is not None and known.alone:
                 job.future.set_result(known)
@@ -183,13 +187,13 @@ class Workers:
         if not self.bench.is_ready(choice, n):
             self._tell(jobs, Status("compiling", epochs=choice.epochs))
             self.bench.prepare(choice, n)
-        started, told = time.monotonic(), 0.0
+        started, told = self.clock(), 0.0
         curve: list[np.ndarray] = []
         for figures in self.bench.epochs([job.choice for job in jobs], n):
             curve.append(figures)
             if self._closed or all(job.stopped for job in jobs):
                 return None
-            passed = time.monotonic() - started
+            passed = self.clock() - started
             if passed - told > 0.1:
                 told = passed
                 left = passed / len(curve) * (choice.epochs - len(curve))
@@ -197,13 +201,13 @@ class Workers:
                     so_far = [row[place] for row in curve]
                     self._tell([job], Status("training", len(curve), choice.epochs, left, so_far, job.choice))
         if alone:
-            self._seconds[(choice.program, choice.epochs)] = time.monotonic() - started
+            self._seconds[(choice.program, choice.epochs)] = self.clock() - started
         stacked = np.stack(curve, axis=1)
         return [Run(job.choice, stacked[place], alone or n == 1) for place, job in enumerate(jobs)]
 
     def _ended(self, jobs: list[Job], result: Any) -> None:
         with self._asked:
-            self._last = time.monotonic()
+            self._last = self.clock()
             for place, job in enumerate(jobs):
                 if job in self._jobs:
                     self._jobs.remove(job)
@@ -254,7 +258,7 @@ class Workers:
             if self._jobs:
                 self._asked.wait(timeout=1.0)
                 return False
-            since = time.monotonic() - self._last
+            since = self.clock() - self._last
             if since < _QUIET:
                 self._asked.wait(timeout=_QUIET - since)
                 return False
