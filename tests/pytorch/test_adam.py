@@ -436,3 +436,7 @@ def test_steps_on_the_meta_device_do_nothing():
     x = torch.nn.Parameter(torch.ones(4, device="meta"))
     x.grad = torch.ones(4, device="meta")
     Adam([x]).step()
+
+
+def test_code_that_asks_for_an_adam_is_told_that_it_is_one():
+    assert isinstance(Adam([torch.nn.Parameter(torch.ones(1))]), torch.optim.Adam)

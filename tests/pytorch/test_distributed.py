@@ -12,6 +12,7 @@ pytestmark = [
     pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs gloo"),
 ]
 STEPS = 4
+OPTIONS = {"amsgrad": True, "weight_decay": 0.1}
 
 
 def model():
@@ -63,15 +64,21 @@ def _ddp(rank, folder):
         torch.save(network.state_dict(), f"{folder}/result")
 
 
-def _sharded():
+def narrow_model():
+    """Rows of 63 numbers: what a process has of them begins within a block of 64."""
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(5, 63), torch.nn.Linear(63, 131), torch.nn.Linear(131, 3))
+
+
+def _sharded(made=model, dtype=torch.float32, **options):
     from torch.distributed.fsdp import fully_shard
 
-    network = model()
+    network = made().to(dtype)
     for layer in network:
         if isinstance(layer, torch.nn.Linear):
             fully_shard(layer)
     fully_shard(network)
-    return network, Adam(network.parameters(), lr=0.01, amsgrad=True, weight_decay=0.1)
+    return network, Adam(network.parameters(), lr=0.01, **options)
 
 
 def _fsdp(rank, folder):
@@ -79,12 +86,12 @@ def _fsdp(rank, folder):
     from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
     part = slice(4 * rank, 4 * rank + 4)
-    network, optimizer = _sharded()
+    network, optimizer = _sharded(**OPTIONS)
     train(network, optimizer, range(STEPS // 2), part)
     networks, optimizers = get_state_dict(network, optimizer)
     dcp.save({"model": networks, "optimizer": optimizers}, checkpoint_id=f"{folder}/checkpoint")
 
-    network, optimizer = _sharded()
+    network, optimizer = _sharded(**OPTIONS)
     networks, optimizers = get_state_dict(network, optimizer)
     state = {"model": networks, "optimizer": optimizers}
     dcp.load(state, checkpoint_id=f"{folder}/checkpoint")
@@ -95,11 +102,79 @@ def _fsdp(rank, folder):
         torch.save(whole, f"{folder}/result")
 
 
-@pytest.mark.parametrize(
-    ("work", "options"), [(_ddp, {}), (_fsdp, {"amsgrad": True, "weight_decay": 0.1})], ids=["DDP", "FSDP2"]
-)
+@pytest.mark.parametrize(("work", "options"), [(_ddp, {}), (_fsdp, OPTIONS)], ids=["DDP", "FSDP2"])
 def test_two_processes_end_where_one_does(work, options, tmp_path):
     result = run_two_processes(work, tmp_path)
     alone = model()
     train(alone, Adam(alone.parameters(), lr=0.01, **options), range(STEPS))
     torch.testing.assert_close(result, alone.state_dict(), rtol=1e-4, atol=1e-5)
+
+
+NARROW = [
+    {"moment_dtype": "int8"},
+    {"dtype": torch.bfloat16},
+    {"dtype": torch.bfloat16, "moment_dtype": "int8", "parameter_rounding": "compensated8"},
+]
+
+
+def _narrow(rank, folder):
+    """For each of `NARROW`: the weights of a run, and of one that goes on from a whole checkpoint; both moments too."""
+    from torch.distributed.checkpoint import state_dict as checkpoints
+
+    whole, result = checkpoints.StateDictOptions(full_state_dict=True), []
+    for options in NARROW:
+        dtype = options.get("dtype", torch.float32)
+
+        def go_on(network, optimizer, steps, dtype=dtype):
+            for step in steps:
+                optimizer.zero_grad()
+                network(batch(step)[4 * rank : 4 * rank + 4].to(dtype)).square().mean().backward()
+                optimizer.step()
+
+        network, optimizer = _sharded(narrow_model, **options)
+        go_on(network, optimizer, range(STEPS // 2))
+        weights = checkpoints.get_model_state_dict(network, options=whole)
+        state = checkpoints.get_optimizer_state_dict(network, optimizer, options=whole)
+        again, other = _sharded(narrow_model, **options)
+        for target in (again, other):
+            if target is again:
+                checkpoints.set_model_state_dict(target, weights, options=whole)
+            else:
+                checkpoints.set_optimizer_state_dict(again, target, state, options=whole)
+        for pair in ((network, optimizer), (again, other)):
+            go_on(*pair, range(STEPS // 2, STEPS))
+        finals = [checkpoints.get_model_state_dict(one, options=whole) for one in (network, again)]
+        if rank == 0:  # where nothing is sharded
+            alone = narrow_model().to(dtype)
+            plain = {name: value for name, value in options.items() if name != "dtype"}
+            taken = Adam(alone.parameters(), lr=0.01, **plain)
+            names = [name for name, _ in alone.named_parameters()]
+            numbered = {number: state["state"][name] for number, name in enumerate(names)}
+            taken.load_state_dict({"state": numbered, "param_groups": taken.state_dict()["param_groups"]})
+            wide = Adam(alone.parameters(), lr=0.01)
+            wide.load_state_dict(taken.state_dict())
+            moments = {name: dict(wide.state[one]) for name, one in alone.named_parameters()}
+            result.append((*finals, {name: one["exp_avg_sq"] for name, one in moments.items()}))
+    if rank == 0:
+        torch.save(result, f"{folder}/result")
+
+
+def test_narrow_moments_and_parameters_are_sharded_and_go_on_from_a_whole_checkpoint(tmp_path):
+    for options, (expected, found, second) in zip(NARROW, run_two_processes(_narrow, tmp_path), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        dtype = options.get("dtype", torch.float32)
+        alone = narrow_model().to(dtype)
+        optimizer = Adam(alone.parameters(), lr=0.01)
+        for step in range(STEPS):
+            if step == STEPS // 2:
+                for name, parameter in alone.named_parameters():
+                    largest = optimizer.state[parameter]["exp_avg_sq"].max().item()
+                    assert largest > 0
+                    bound = 0.1 if "moment_dtype" in options else 0.02  # of the largest; steps of an int8 block are 6 %
+                    difference = (second[name] - optimizer.state[parameter]["exp_avg_sq"]).abs().max().item()
+                    assert difference < bound * largest, (options, name)
+            optimizer.zero_grad()
+            alone(batch(step).to(dtype)).square().mean().backward()
+            optimizer.step()
+        for name, weight in alone.state_dict().items():
+            assert (expected[name].float() - weight.float()).abs().mean() < 0.002  # of 4 steps of 0.01

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from adamkit import arrays, moments, rounding, rule, variants
+from adamkit.description import Description, Row, described, formats
 from adamkit.guards import check_nonfinite, not_finite
 from adamkit.keras.averages import let_models_follow
 from adamkit.keras.groups import Groups, Setting, with_schedules
@@ -289,6 +290,55 @@ class Adam(keras.optimizers.Adam):
             step, place = (int(number) for number in self._guard_now())
             self._guard.assign(np.zeros(2, "int32"))  # told once
             raise not_finite(trained_by(self)[place].path, step)
+
+    def describe(self) -> Description:
+        """Which variables are stepped by which settings, how they and their moments are stored, and in how many bytes.
+
+        Returns:
+            A table when printed; its `rows` have the figures. A variable is in the row of the patterns of `groups`
+            that decide its settings, or in that of all others.
+
+        Raises:
+            ValueError: The optimizer is not built yet, as it is after `fit`, or after
+                `optimizer.build(model.trainable_variables)`.
+        """
+        if not self.built:
+            raise ValueError(
+                f"{self.name} must be built before it is described: optimizer.build(model.trainable_variables)"
+            )
+        trained = (v for v in trained_by(self) if not self._overwrite_variable_with_gradient(v))
+        return described(self._row(variable) for variable in trained)
+
+    def _row(self, variable: Any) -> Row:
+        index = self._get_variable_index(variable)
+        place, slots, remainder = self._own.places[index], self._slots(variable), self._remainders[index]
+        kept = self._state([variable]) + ([averages_of(self)[index]] if self.use_ema else [])
+        kept += [self._accumulated_gradients[index]] if self.gradient_accumulation_steps else []
+        rate = _python_number(self._own.settings[place].rate(self.learning_rate, self._iterations))
+        decay = self._own.settings[place].weight_decay
+        decay = (self.weight_decay or 0.0) if decay is None else decay
+        size = math.prod(variable.shape)
+        stored = [self._moment_format(slot.name, size) for slot in slots]
+        dtype = _keras_dtype(variable)
+        return Row(
+            (_listed(self._own.patterns[place]) or "all others") if self.groups else "all",
+            1,
+            size,
+            formats(
+                dtype,
+                [dtype if dtype == "float64" and one == "float32" else one for one in stored],
+                None if remainder is None else remainder.dtype,
+            ),
+            sum(math.prod(part.shape) * _itemsize(part) for part in kept),
+            {
+                "learning_rate": float(f"{rate:.6g}"),
+                "beta_1": self.beta_1,
+                "beta_2": self.beta_2,
+                "epsilon": self.epsilon,
+                "weight_decay": decay if self._use_weight_decay(variable) else 0.0,
+            }
+            | {name: True for name in ("amsgrad", "epsilon_hat", *SWITCHES) if getattr(self, name)},
+        )
 
     def finalize_variable_values(self, var_list):
         """As in Keras, at the end of `fit`; with `on_nonfinite="raise"` also the error of a step in it."""
@@ -813,6 +863,15 @@ def _path(variable: Any) -> str:
 
 def _python_number(value: Any) -> Any:
     return np.asarray(ops.convert_to_numpy(value)).item() if ops.is_tensor(value) or hasattr(value, "value") else value
+
+
+def _listed(patterns: list[str]) -> str:
+    more = len(patterns) - 3
+    return ", ".join(patterns[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def _itemsize(variable: Any) -> int:
+    return 2 if (dtype := _keras_dtype(variable)) == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def _keras_dtype(tensor: Any) -> str:

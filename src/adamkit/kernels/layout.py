@@ -35,7 +35,7 @@ def lie_alike(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
         ):
             return False
         if name.endswith("_scale"):
-            if tensor.numel() != moments.blocks(size) or not tensor.is_contiguous():
+            if tensor.dim() != 1 or tensor.numel() != moments.blocks(size) or not tensor.is_contiguous():
                 return False
         elif tensor.numel() != size or not tensor.is_contiguous(memory_format=layout):
             return False

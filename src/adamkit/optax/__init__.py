@@ -1,6 +1,7 @@
 """Adam for JAX, as gradient transformations with optax's signatures and state."""
 
 from adamkit.optax.conversion import from_optax, to_optax
+from adamkit.optax.describing import describe
 from adamkit.optax.guard import Guarded
 from adamkit.optax.state import Float32Parameters, Int8AdamState, Int8AmsgradState, ScheduleFree
 from adamkit.optax.transform import adam, adamw, amsgrad
@@ -16,6 +17,7 @@ __all__ = [
     "adamw",
     "amsgrad",
     "apply_updates",
+    "describe",
     "from_optax",
     "schedule_free_eval_params",
     "to_optax",

@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from adamkit.description import Description
 from adamkit.guards import check_nonfinite, not_finite
 from adamkit.torch.arguments import checked, checked_parameters
 from adamkit.torch.averages import refuse_averages, use_averages
 from adamkit.torch.checkpoints import checked_groups, loaded_state
+from adamkit.torch.describing import describe
 from adamkit.torch.guards import first_nonfinite
 from adamkit.torch.internals import load_hooks, outside_of_graphs
 from adamkit.torch.one_pass import Memory
@@ -19,7 +21,7 @@ from adamkit.torch.steps import refuse_capture, refuse_sparse, step_group
 from adamkit.variants import SWITCHES
 
 
-class Adam(Optimizer):
+class Adam(torch.optim.Adam):
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1) with `torch.optim.Adam`'s arguments and checkpoints.
 
     Arithmetic is float32, or float64 for float64 parameters, whatever dtype the parameter and its gradient have and in
@@ -143,7 +145,9 @@ class Adam(Optimizer):
             "schedule_free": schedule_free,
         }
         self._memory = Memory()
-        super().__init__(params, checked(defaults))
+        # Not `torch.optim.Adam.__init__`, whose checks are narrower: the class is inherited so that code which asks
+        # whether an optimizer is an Adam is told that it is.
+        Optimizer.__init__(self, params, checked(defaults))
 
     def __getstate__(self) -> dict[str, Any]:
         """What `copy.deepcopy` and `pickle` take."""
@@ -256,6 +260,15 @@ class Adam(Optimizer):
         for group in self.param_groups:
             use_averages(group, first, self.state, on)
             first += len(group["params"])
+
+    def describe(self) -> Description:
+        """Which parameters are stepped by which settings, how they and their moments are stored, and in how many bytes.
+
+        Returns:
+            A table when printed; its `rows` have the figures. A group goes by its number, or by its `"name"` if it has
+            one. The bytes are those of all shards of a `DTensor`, and also of parameters that have made no step yet.
+        """
+        return describe(self.param_groups)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint of this optimizer, of `torch.optim.Adam` or of `torch.optim.AdamW`.

@@ -94,9 +94,11 @@ def checked_parameters(entries: Iterable[Any], options: dict[str, Any], where: s
 def _check_storable(parameter: Tensor, moment_dtype: str, where: str) -> None:
     if moment_dtype == "float32":
         return
-    if moment_dtype == "int8" and (parameter.dtype == torch.float64 or hasattr(parameter, "to_local")):
-        kind = "torch.float64" if parameter.dtype == torch.float64 else "a DTensor"
-        accepted = "parameters of 32 bits or less, and no DTensor"
+    if moment_dtype == "int8" and parameter.dtype == torch.float64:
+        kind, accepted = "torch.float64", "parameters of 32 bits or less"
+    elif moment_dtype == "int8" and any(getattr(one, "dim", 0) for one in getattr(parameter, "placements", ())):
+        kind = f"a DTensor with placements {parameter.placements}"  # pyright: ignore[reportAttributeAccessIssue]
+        accepted = "DTensors that are sharded on their first axis, as FSDP2's are, or not at all"
     elif parameter.is_complex():
         kind, accepted = str(parameter.dtype), "real parameters"
     else:

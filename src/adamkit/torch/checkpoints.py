@@ -15,9 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamkit import moments
 from adamkit.torch.arguments import checked
-from adamkit.torch.state import MOMENTS, STATE, form_of, state_dtypes, state_in_form, state_names
+from adamkit.torch.state import (
+    MOMENTS,
+    STATE,
+    form_of,
+    held_dtypes,
+    scales_fit,
+    shape_of_scales,
+    state_in_form,
+    state_names,
+)
 
 _STORAGE = ("moment_dtype", "parameter_rounding")  # options that a checkpoint does not bring
 
@@ -114,8 +122,11 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
     remainder = values.get("remainder")
     if remainder is not None:
         _check_tensor("remainder", remainder, parameter.shape, name)
-        if remainder.dtype not in (torch.int8, torch.int16, torch.float32):
-            raise TypeError(f"'remainder' of {name} must be int8, int16 or float32. Received: {remainder.dtype}")
+        if remainder.dtype not in (torch.int8, torch.int16, torch.bfloat16, torch.float32):
+            raise TypeError(
+                f"'remainder' of {name} must be int8, int16 (as bfloat16 in a DTensor) or float32. Received: "
+                f"{remainder.dtype}"
+            )
     if "max_exp_avg_sq" in values:
         form = form._replace(amsgrad=True)
     saved = {
@@ -123,7 +134,12 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
         for key, value in values.items()
         if key != "step"
     }
-    in_format = all(saved.get(key) is not None and saved[key].dtype is dtype for key, dtype in state_dtypes(form))
+    in_format = all(
+        saved.get(key) is not None
+        and saved[key].dtype is dtype
+        and (not key.endswith("_scale") or tuple(saved[key].shape) == shape_of_scales(parameter))
+        for key, dtype in held_dtypes(parameter, form)
+    )
     if not in_format:
         saved = state_in_form({**saved, "step": loaded["step"]}, parameter, form)
     loaded.update({key: saved[key].clone() for key in state_names(form)})
@@ -146,7 +162,8 @@ def _check_moment(values: dict[str, Any], key: str, parameter: Tensor, name: str
     moment, scale = values[key], values.get(f"{key}_scale")
     _check_tensor(key, moment, parameter.shape, name)
     if moment.dtype == torch.uint8:
-        _check_tensor(f"{key}_scale", scale, (moments.blocks(parameter.numel()),), name)
+        if not isinstance(scale, Tensor) or not scales_fit(scale, parameter):
+            _check_tensor(f"{key}_scale", scale, shape_of_scales(parameter), name)
         if scale is not None and scale.dtype != torch.uint8:
             raise TypeError(f"'{key}_scale' of {name} must be uint8. Received: {scale.dtype}")
     elif scale is not None:

@@ -79,8 +79,10 @@ def written(slot: Slot, new: rule.Update, seed: int, number: int | Tensor) -> It
         yield slot.tensors[0], new.parameter
     for column, moment in zip(MOMENTS, new[1:], strict=True):
         if moment is not None:
-            stored = encoded(moment, column, form, number)
-            yield from zip((slot.column(column), slot.column(f"{column}_scale")), stored, strict=False)
+            scales = slot.column(f"{column}_scale")
+            stored = encoded(moment, column, form, number, by_rows=scales is not None and scales.dim() > 1)
+            held: Any = (slot.column(column), scales)
+            yield from zip(held, stored, strict=False)
 
 
 def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, number: int | Tensor) -> None:

@@ -1,6 +1,7 @@
 """What is kept of a parameter between steps, and in which form."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -52,6 +53,41 @@ def state_dtypes(form: Form) -> tuple[tuple[str, torch.dtype], ...]:
     return tuple((STATE[column], dtype) for column, dtype in form.columns().items() if column in STATE and dtype)
 
 
+def held_dtypes(parameter: Tensor, form: Form) -> tuple[tuple[str, torch.dtype], ...]:
+    """`state_dtypes`, but an int16 of a DTensor is held as bfloat16: neither gloo nor NCCL can gather int16.
+
+    No arithmetic is done on it; it is the same 16 bits.
+    """
+    if not is_sharded(parameter):
+        return state_dtypes(form)
+    return tuple((name, torch.bfloat16 if dtype is torch.int16 else dtype) for name, dtype in state_dtypes(form))
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether it is a DTensor."""
+    return hasattr(tensor, "to_local")
+
+
+def shape_of_scales(parameter: Tensor) -> tuple[int, ...]:
+    """(blocks,), or (rows, blocks of a row) for a DTensor: so scales are sharded as the rows are, whoever has how many.
+
+    A block then ends with its row. Where rows are whole blocks, these are the same numbers in the same order.
+    """
+    if not is_sharded(parameter):
+        return (moments.blocks(parameter.numel()),)
+    return _shape_by_rows(parameter)
+
+
+def scales_fit(scales: Tensor, parameter: Tensor) -> bool:
+    """Whether they are of a state of the parameter, sharded or not."""
+    return tuple(scales.shape) in ((moments.blocks(parameter.numel()),), _shape_by_rows(parameter))
+
+
+def _shape_by_rows(parameter: Tensor) -> tuple[int, int]:
+    rows = len(parameter) if parameter.dim() else 1
+    return rows, moments.blocks(parameter.numel() // max(rows, 1))
+
+
 def slot_of(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], index: int) -> Slot:
     """What a step of the parameter needs; its state is begun, or brought into the group's form, if need be."""
     form = form_of(parameter, group)
@@ -59,7 +95,7 @@ def slot_of(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: d
         step_dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
         state["step"] = torch.zeros((), dtype=step_dtype, device=parameter.device if group["capturable"] else "cpu")
     names = state_names(form)
-    if any(name not in state or state[name].dtype is not dtype for name, dtype in state_dtypes(form)):
+    if any(name not in state or state[name].dtype is not dtype for name, dtype in held_dtypes(parameter, form)):
         state.update(state_in_form(state, parameter, form))
     for name in set(STATE.values()) - set(names):  # of another form, before
         if name != MOMENTS["largest"]:
@@ -72,39 +108,83 @@ def state_in_form(state: dict[str, Any], parameter: Tensor, form: Form) -> dict[
     """The moments of a state, in whatever format they are, and its remainder, as the form has them; zeros for none."""
     new = {}
     layout = torch.contiguous_format if form.moments == "int8" else torch.preserve_format
-    for name, dtype in state_dtypes(form):
+    for name, dtype in held_dtypes(parameter, form):
         if name.endswith("_scale"):
-            new[name] = torch.zeros(moments.blocks(parameter.numel()), dtype=dtype, device=parameter.device)
+            new[name] = _zero_scales(parameter, dtype)
         else:
             new[name] = torch.zeros_like(parameter, dtype=dtype, memory_format=layout, requires_grad=False)
     for column, name in MOMENTS.items():
         if name in state and name in new:
-            wide = decoded(state[name], state.get(f"{name}_scale"), column, form.arithmetic())
-            stored = encoded(wide, column, form, int(state["step"]))
+            scale = state.get(f"{name}_scale")
+            wide = decoded(_here(state[name]), None if scale is None else _here(scale), column, form.arithmetic())
+            stored = encoded(wide, column, form, int(state["step"]), by_rows=is_sharded(parameter))
             for key, value in zip((name, f"{name}_scale"), stored, strict=False):
-                new[key].copy_(value)
-    if "remainder" in new and "remainder" in state and state["remainder"].dtype is new["remainder"].dtype:
-        new["remainder"].copy_(state["remainder"])
+                _here(new[key]).copy_(value)
+    if "remainder" in new and "remainder" in state:
+        given, kept = (_as_bits(_here(one["remainder"])) for one in (state, new))
+        if given.dtype is kept.dtype:
+            kept.copy_(given)
     return new
 
 
 def decoded(stored: Tensor, scale: Tensor | None, column: str, dtype: torch.dtype) -> Tensor:
-    """A moment of any format at full width."""
+    """A moment of any format at full width; of int8 its scales are (blocks,), or (rows, blocks of a row)."""
     if scale is None:
         return stored.to(dtype)
     decode = moments.decode_first if column == "first" else moments.decode_second
-    return decode(stored, scale, torch).to(dtype)
+    if scale.dim() == 1:
+        return decode(stored, scale, torch).to(dtype)
+    whole = decode(_in_whole_blocks(stored), scale.reshape(-1), torch)
+    return _cut(whole, stored).to(dtype)
 
 
-def encoded(moment: Tensor, column: str, form: Form, step: int | Tensor) -> tuple[Tensor, ...]:
-    """A moment at full width in the form's format, with its scales if it has any."""
+def encoded(
+    moment: Tensor, column: str, form: Form, step: int | Tensor, *, by_rows: bool = False
+) -> tuple[Tensor, ...]:
+    """A moment at full width in the form's format, with its scales if it has any: (blocks,), or of each row."""
     stored = form.format_of(column)
     if stored == "float32":
         return (moment,)
     moment = moment.float()
     if stored == "bfloat16":
         return (moments.round_to_bfloat16(moment, torch.as_tensor(step, device=moment.device), _BITS).bfloat16(),)
-    return (moments.encode_first if column == "first" else moments.encode_second)(moment, step, torch)
+    encode = moments.encode_first if column == "first" else moments.encode_second
+    if not by_rows:
+        return encode(moment, step, torch)
+    rows = _in_whole_blocks(moment)
+    codes, scales = encode(rows, step, torch)
+    return _cut(codes, moment), scales.reshape(len(rows), -1)
+
+
+def _in_whole_blocks(tensor: Tensor) -> Tensor:
+    """(rows, …) as (rows, whole blocks), with zeros at the end of each row."""
+    rows = tensor.reshape(len(tensor), -1)
+    return torch.nn.functional.pad(rows, (0, -rows.shape[1] % moments.BLOCK))
+
+
+def _cut(rows: Tensor, like: Tensor) -> Tensor:
+    """What `_in_whole_blocks` has made of a tensor of that shape, without the zeros."""
+    return rows[:, : math.prod(like.shape[1:])].reshape(like.shape)
+
+
+def _zero_scales(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+    shape: Any = shape_of_scales(parameter)
+    if not is_sharded(parameter):
+        return torch.zeros(shape, dtype=dtype, device=parameter.device)
+    from torch.distributed.tensor import zeros
+
+    placed: Any = parameter
+    return zeros(shape, dtype=dtype, device_mesh=placed.device_mesh, placements=placed.placements)
+
+
+def _here(tensor: Any) -> Tensor:
+    """This process's part of a DTensor, in the same memory; any other as it is."""
+    return tensor.to_local() if is_sharded(tensor) else tensor
+
+
+def _as_bits(remainder: Tensor) -> Tensor:
+    """The int16 that a DTensor holds as bfloat16."""
+    return remainder.view(torch.int16) if remainder.dtype is torch.bfloat16 else remainder
 
 
 _BITS = arrays.namespace(torch)
@@ -120,8 +200,13 @@ def _local(slot: Slot) -> Slot:
         mesh, placements = parameter.device_mesh, parameter.placements
         if gradient.placements != placements:
             gradient = gradient.redistribute(mesh, placements)
-        slot = slot._replace(tensors=tuple(tensor.to_local() for tensor in (parameter, gradient, *state)))
-        parameter, gradient, *state = slot.tensors
+        parameter, gradient, *state = map(_here, (parameter, gradient, *state))
+        for place, name in enumerate(state_names(slot.form)):
+            if name == "remainder":
+                state[place] = _as_bits(state[place])
+            elif name.endswith("_scale") and parameter[:1].numel() % moments.BLOCK == 0:
+                state[place] = state[place].reshape(-1)  # rows are whole blocks
+        slot = slot._replace(tensors=(parameter, gradient, *state))
     if parameter.is_complex() and gradient.layout is torch.strided:
         slot = as_real(slot._replace(tensors=(parameter, gradient.resolve_conj(), *state)))
     return slot
