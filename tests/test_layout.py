@@ -12,19 +12,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = [
-    {
-        "rule",
-        "variants",
-        "moments",
-        "rounding",
-        "arrays",
-        "functional",
-        "cache",
-        "guards",
-        "findings",
-        "carried",
-        "description",
-    },
+    {"rule", "variants", "moments", "rounding", "arrays", "functional", "cache", "guards", "findings"}
+    | {"carried", "description"},
     {"kernels", "keras", "torch", "optax", "conversion"},
     {"lab"},
     {"cli", "play"},
