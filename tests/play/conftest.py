@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from adamkit.lab import runs
+from adamkit.play import neighbourhood
 from adamkit.play import subject as subjects
 from adamkit.play.server import Play
 from adamkit.play.serving import Serving
@@ -17,6 +18,16 @@ SETTINGS = runs.Settings(epochs=4, validation_split=0.2)
 @pytest.fixture(scope="package")
 def subject():
     return subjects.of_settings(SETTINGS)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def few_unasked():
+    """In idle time a tenth of the usual settings: each move of a slider in these tests begins another neighbourhood."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbourhood, "_NEAR", 16)
+        patch.setattr(neighbourhood, "_FAR", 16)
+        patch.setattr(neighbourhood, "LEVELS", (5, 5, 5))
+        yield
 
 
 @pytest.fixture(scope="package")
