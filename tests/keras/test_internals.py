@@ -110,6 +110,22 @@ def test_averages_are_variables_of_the_optimizer():
     np.testing.assert_allclose(as_numpy(internals.averages_of(optimizer)[0]), as_numpy(variables[0]))
 
 
+@pytest.mark.skipif(not ON_JAX, reason="Keras distributes variables on JAX")
+def test_a_sharded_variable_has_its_layout():
+    mesh = keras.distribution.DeviceMesh((1,), ("model",), keras.distribution.list_devices()[:1])
+    layouts = keras.distribution.LayoutMap(mesh)
+    layouts["wide.*"] = keras.distribution.TensorLayout((None, "model"), mesh)
+    with keras.distribution.ModelParallel(layout_map=layouts, batch_dim_name="model").scope():
+        wide, odd, whole = (
+            keras.Variable(np.ones(shape, "float32"), name=name)
+            for name, shape in {"wide": (2, 128), "wide_odd": (2, 100), "whole": (2, 128)}.items()
+        )
+    assert hasattr(wide, "_layout"), lacks("Variable", "_layout")
+    assert tuple(internals.layout_of_blocks(wide, 64).axes) == (None, "model")
+    assert internals.layout_of_blocks(odd, 64) is None
+    assert internals.layout_of_blocks(whole, 64) is None
+
+
 def test_trained_variables_are_those_that_it_was_built_on():
     optimizer, variables = built()
     assert hasattr(optimizer, "_trainable_variables"), lacks("Optimizer", "_trainable_variables")

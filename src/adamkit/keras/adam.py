@@ -17,7 +17,14 @@ from adamkit.description import Description, Row, described, formats
 from adamkit.guards import check_nonfinite, not_finite
 from adamkit.keras.averages import let_models_follow
 from adamkit.keras.groups import Groups, Setting, with_schedules
-from adamkit.keras.internals import averages_of, copy_exclusions, learning_rate_of, own_value, trained_by
+from adamkit.keras.internals import (
+    averages_of,
+    copy_exclusions,
+    layout_of_blocks,
+    learning_rate_of,
+    own_value,
+    trained_by,
+)
 from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
 from adamkit.variants import ADAM, SWITCHES, Variant
 
@@ -233,8 +240,12 @@ class Adam(keras.optimizers.Adam):
                 for name in kinds:
                     if self._moment_format(name, size) != "int8":
                         continue
+                    layout = layout_of_blocks(variable, moments.BLOCK)
                     own[MOMENT_NAMES.index(name)] = self.add_variable(
-                        (moments.blocks(size),), dtype="uint8", name=f"{prefix}_{name}_scale"
+                        moments.shape_of_scales(tuple(variable.shape), shaped=layout is not None),
+                        dtype="uint8",
+                        layout=layout,
+                        name=f"{prefix}_{name}_scale",
                     )
         return scales
 

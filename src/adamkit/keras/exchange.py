@@ -74,7 +74,7 @@ def _parameters(optimizer: Any) -> list[Parameter]:
 
 def _moment(slot: Slot) -> Moment:
     if slot.scales is not None:
-        return Moment(_array(slot.values), _array(slot.scales))
+        return Moment(_array(slot.values), _array(slot.scales).reshape(-1))
     return Moment(states.widened(_array(slot.values)))
 
 

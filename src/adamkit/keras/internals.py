@@ -47,6 +47,22 @@ def averages_of(optimizer: Any) -> list[Any]:
     return without_scaler(optimizer)._model_variables_moving_average
 
 
+def layout_of_blocks(variable: Any, size: int) -> Any:
+    """Where on a mesh of devices a number for each `size` elements of a variable belongs, beside these elements.
+
+    A `keras.distribution.TensorLayout` for an array with the variable's axes, the last one `size` times shorter; None
+    where the variable is whole on each device, or `size` does not divide its last axis.
+    """
+    layout = getattr(variable, "_layout", None)
+    if not isinstance(layout, keras.distribution.TensorLayout) or not any(layout.axes) or variable.shape[-1] % size:
+        return None
+    mesh: Any = layout.device_mesh
+    axes = list(layout.axes)
+    if axes[-1] is not None and variable.shape[-1] // size % mesh.shape[mesh.axis_names.index(axes[-1])]:
+        axes[-1] = None  # an axis is cut into equal parts, or not at all
+    return keras.distribution.TensorLayout(axes, mesh)
+
+
 def trained_by(optimizer: Any) -> list[keras.Variable]:
     """The model's variables that a built optimizer trains, in its order."""
     return optimizer._trainable_variables

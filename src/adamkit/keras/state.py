@@ -19,7 +19,7 @@ class Slot(NamedTuple):
 
     name: str  # one of MOMENT_NAMES
     values: Any  # keras.Variable, of the variable's shape
-    scales: Any  # keras.Variable, (blocks,), or None
+    scales: Any  # keras.Variable of `moments.shape_of_scales`, or None
 
     @property
     def variables(self) -> list:
@@ -44,7 +44,9 @@ class Slot(NamedTuple):
         """
         if self.scales is not None:
             encode = moments.encode_first if self.name == "momentum" else moments.encode_second
-            for variable, value in zip(self.variables, encode(ops.cast(moment, "float32"), step, ops), strict=True):
+            shaped = len(self.scales.shape) > 1
+            coded = encode(ops.cast(moment, "float32"), step, ops, shaped=shaped)
+            for variable, value in zip(self.variables, coded, strict=True):
                 assign(variable, value)
             return
         if self.values.dtype == "bfloat16":
@@ -115,7 +117,7 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
     for slot, array, scale in stored:
         if scale is not None:
             blocks = (moments.blocks(math.prod(array.shape)),)
-            _check(optimizer, scale, f"{slot.values.path}_scale", blocks, "uint8")
+            _check(optimizer, scale.reshape(-1), f"{slot.values.path}_scale", blocks, "uint8")
             _check(optimizer, array, slot.values.path, array.shape, "uint8")
     for variable, array in zip(general, arrays, strict=True):
         variable.assign(array)
@@ -126,7 +128,7 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
             )
         elif slot.scales is not None:
             slot.values.assign(array)
-            slot.scales.assign(scale)
+            slot.scales.assign(scale.reshape(slot.scales.shape))  # of another axis, where it was not sharded as here
         else:
             decode = moments.decode_first if slot.name == "momentum" else moments.decode_second
             slot.write(ops.convert_to_tensor(decode(array, scale, np)), optimizer.iterations, keras.Variable.assign)

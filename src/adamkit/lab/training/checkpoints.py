@@ -8,6 +8,7 @@ of seed and epoch, so that nothing is kept of it. A checksum of all that is chec
 
 import hashlib
 import json
+import math
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -175,7 +176,12 @@ def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
     """Give a compiled, built model and its optimizer the state of a checkpoint; InputError where it does not fit."""
     variables = variables_of(model)
     ours = [(tuple(v.shape), keras.backend.standardize_dtype(v.dtype)) for v in variables]
-    saved = [(array.shape, array.dtype.name) for array in checkpoint.variables]
+    arrays = [
+        # Scales of int8 moments have the axes of a variable that is sharded, else one: the same numbers.
+        array.reshape(shape) if dtype == array.dtype.name == "uint8" and array.size == math.prod(shape) else array
+        for array, (shape, dtype) in zip(checkpoint.variables, ours, strict=False)
+    ]
+    saved = [(array.shape, array.dtype.name) for array in (*arrays, *checkpoint.variables[len(arrays) :])]
     if ours != saved:
         differs = next((n for n, pair in enumerate(zip(ours, saved, strict=False)) if pair[0] != pair[1]), None)
         where = f"{len(saved)} variables, the model and its optimizer {len(ours)}"
@@ -183,7 +189,7 @@ def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
             own = f"{names_of(model)[differs]} as {ours[differs]}"
             where = f"{checkpoint.names[differs]} as {saved[differs]}, the model {own}"
         raise InputError(f"the model must be that of the checkpoint, which has {where}")
-    for variable, array in zip(variables, checkpoint.variables, strict=True):
+    for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
 

@@ -1,5 +1,6 @@
 """Train one Keras model and keep what each epoch showed."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -20,7 +21,7 @@ from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.logs.own_models import files_left, name_of, parameters_of
 from adamkit.lab.logs.tool import DONE, INTERRUPTED, Tool, checked
 from adamkit.lab.logs.watching import Watcher
-from adamkit.lab.training import checkpoints
+from adamkit.lab.training import checkpoints, distributed
 from adamkit.lab.training.arrays import as_arrays, type_of
 from adamkit.lab.training.figures import figures
 from adamkit.lab.training.keeping import Keeper, Observer, unsaved
@@ -130,14 +131,15 @@ def train(
     folder: "str | Path | Observer | None" = None,
     checkpoint_every: int | None = None,
     log: Tool | Iterable[Tool] = (),
+    distribution: "keras.distribution.DataParallel | keras.distribution.ModelParallel | None" = None,
 ) -> TrainResult:
     """Train a compiled Keras model, as `model.fit` does, and keep what each epoch showed.
 
     On the JAX backend an epoch is one compiled program (`adamkit.lab.training.population`); without shuffling the
     result is that of `model.fit` to float32 rounding, and what training makes of it. On the TensorFlow and PyTorch
-    backends it is `model.fit`. A custom `train_step` is used as it is; of what it reports, every number has a column,
-    and what is none is left out, with a RuntimeWarning. Ctrl-C ends the run after the epoch in progress, with
-    everything so far kept; a second Ctrl-C ends it at once.
+    backends, and on several devices, it is `model.fit`. A custom `train_step` is used as it is; of what it reports,
+    every number has a column, and what is none is left out, with a RuntimeWarning. Ctrl-C ends the run after the epoch
+    in progress, with everything so far kept; a second Ctrl-C ends it at once.
 
     Args:
         model: A compiled model: its optimizer, loss and metrics are used, and its weights trained in place.
@@ -163,6 +165,9 @@ def train(
             run's time.
         log: Where to keep the run too: tools of `adamkit.lab.logs`, one or several. One that is not installed or fails
             is a RuntimeWarning.
+        distribution: Train on several devices, on JAX, a model that was made and compiled within
+            `with distribution.scope():`, by `model.fit`. Each batch is shared among the devices. Defaults to None: on
+            those of `keras.distribution.set_distribution`, else on one.
 
     Returns:
         The history and the trained model.
@@ -170,8 +175,9 @@ def train(
     Raises:
         TypeError: `model` is no Keras model, or the data are no arrays (a sparse matrix, a generator, a
             `tf.data.Dataset`).
-        ValueError: It is not compiled, an argument is out of range, or the arrays differ in their number of rows; or
-            the folder has checkpoints of another run: other data, another model, optimizer, seed or batch size.
+        ValueError: It is not compiled, or not within the distribution's scope, an argument is out of range, or the
+            arrays differ in their number of rows; or the folder has checkpoints of another run: other data, another
+            model, optimizer, seed or batch size.
         OSError: The last checkpoint could not be written.
         FloatingPointError: A gradient is not finite, and the optimizer has `on_nonfinite="raise"`.
 
@@ -194,13 +200,16 @@ def train(
     data, validation = checked_data(x, y, validation_data, validation_split, class_weight, sample_weight)
     own = Keeper(folder, checkpoint_every) if isinstance(folder, (str, Path)) else None
     tools = checked(log)
+    distribution = distributed.checked(distribution, model, batch_size, data, validation)
     run = _Run(epochs, on_epoch or (lambda row: None), own or folder)  # pyright: ignore[reportArgumentType]
     if own is not None:
         Path(own.folder).mkdir(parents=True, exist_ok=True)
     options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed}
     made_from = parameters_of(model, options) if tools else {}
-    fit = _train_compiled if keras.backend.backend() == "jax" else _train_with_fit
-    with Watcher(tools, name_of("train", folder), made_from, _warn) as run.watcher:
+    on_one = keras.backend.backend() == "jax" and distribution is None
+    fit = _train_compiled if on_one else _train_with_fit
+    scope = contextlib.nullcontext() if distribution is None else distribution.scope()
+    with scope, Watcher(tools, name_of("train", folder), made_from, _warn) as run.watcher:
         try:
             with ctrl_c_asks(run):
                 done = fit(model, data, validation, run, batch_size, shuffle, seed)
@@ -348,12 +357,17 @@ def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle
     """`model.fit`, on the backends whose step is no pure function. Returns how many epochs were done before."""
     from adamkit.keras.internals import build_for, without_scaler
 
-    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() != "jax":  # where all that is random is in variables
+        keras.utils.set_random_seed(seed)
     build_for(model, keras.tree.map_structure(lambda rows: None if rows is None else rows[:batch_size], data))
     done = run.begin(model, data, validation, {"batch_size": batch_size, "shuffle": shuffle, "seed": seed})
 
+    orders = orders_of_epochs(rows_of(data), shuffle, seed, done)
+    batches = _Batches(data, batch_size)
+
     class Record(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
+            batches.order = next(orders)
             if keras.backend.backend() == "torch":  # where Dropout draws from a generator that is in no variable
                 import torch
 
@@ -369,9 +383,8 @@ def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle
     if done == run.epochs:
         return done
     x, y, sample_weight = data
-    orders = orders_of_epochs(rows_of(data), shuffle, seed, done)
     model.fit(
-        _Batches(data, orders, batch_size) if shuffle else x,
+        batches if shuffle else x,
         None if shuffle else y,
         sample_weight=None if shuffle else sample_weight,
         validation_data=validation,
@@ -386,23 +399,20 @@ def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle
 
 
 class _Batches(keras.utils.PyDataset):
-    """The batches of an epoch after the other, in the orders that are given."""
+    """The batches of an epoch, in an order that is given anew for each: `order`."""
 
-    def __init__(self, data: Any, orders: Iterator[np.ndarray], batch_size: int):
+    def __init__(self, data: Any, batch_size: int):
         super().__init__()
         self._data = data if data[2] is not None else data[:2]
-        self._orders, self._batch_size = orders, batch_size
-        self._order = np.arange(rows_of(data))  # a batch is looked at before the first epoch
+        self._batch_size = batch_size
+        self.order = np.arange(rows_of(data))  # a batch is looked at before the first epoch
 
     def __len__(self):
-        return -(-len(self._order) // self._batch_size)
+        return -(-len(self.order) // self._batch_size)
 
     def __getitem__(self, index):
-        taken = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        taken = self.order[index * self._batch_size : (index + 1) * self._batch_size]
         return keras.tree.map_structure(lambda rows: rows[taken], self._data)
-
-    def on_epoch_begin(self):
-        self._order = next(self._orders)
 
 
 def _on_host(variable: Any) -> Any:
