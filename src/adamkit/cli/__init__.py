@@ -14,6 +14,7 @@ from adamkit.cli.check import check
 from adamkit.cli.compare import compare
 from adamkit.cli.explain import explain
 from adamkit.cli.memory import memory
+from adamkit.cli.options import WithRay
 from adamkit.cli.play import play
 from adamkit.cli.predict import predict
 from adamkit.cli.range import learning_rate_range
@@ -35,13 +36,13 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(memory)
-app.command()(sweep)
+app.command(cls=WithRay)(sweep)
 app.command("range")(learning_rate_range)
 app.command()(report)
 app.command()(predict)
 app.command()(trace)
 app.command()(explain)
-app.command()(compare)
+app.command(cls=WithRay)(compare)
 app.command()(play)
 app.command()(runs)
 app.command()(verify)

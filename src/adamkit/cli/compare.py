@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from adamkit.lab.runs.comparisons import Plan
 
 _COMPARISON = "Comparison"
-_NO_OPTIONS = ("resume", "trust_code", "out", "report", "log", "json")  # of the comparison itself
+_NO_OPTIONS = ("resume", "trust_code", "out", "report", "log", "json", "ray")  # of the comparison itself
 _OF_PLAN = ("budget", "seeds", "objective", "goal", "check", "train_size", "label_noise")
 
 
@@ -86,6 +86,7 @@ def compare(
         Path | None,
         typer.Option(help="Go on with the comparison in this folder; nothing is run twice.", rich_help_panel=OUTPUT),
     ] = None,
+    ray: options.Ray = None,
     trust_code: options.TrustCode = False,
     out: options.Out = None,
     report: options.Report = True,
@@ -109,6 +110,7 @@ def compare(
     from adamkit.lab.errors import InputError
 
     given = options.given(context, *_NO_OPTIONS)
+    executor = options.executor(ray)
     options.use_backend("jax")
     from adamkit.lab.insight.reports import made
     from adamkit.lab.logs.named import names_in
@@ -131,7 +133,9 @@ def compare(
 
             display = CompareDisplay(plan, folder, as_json=json)
             with display:
-                result = comparisons.execute(plan, folder, display.show, display.start, command=command)
+                result = comparisons.execute(
+                    plan, folder, display.show, display.start, command=command, executor=executor
+                )
     except InputError as error:
         raise InputError(options.as_typed(str(error), (*given, "log"))) from error
     display.finish(result)

@@ -8,9 +8,13 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from adamkit import lab
 
 DATA, MODEL, ADAM, TRAINING, OUTPUT = "Data", "Model", "Adam", "Training", "Output"  # panels of the help
 
@@ -108,9 +112,42 @@ Log = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Train on the Ray cluster at HOST:PORT. Without an address: on that of RAY_ADDRESS, else on one of this "
+        "machine alone.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Leave a page of charts, report.html.", rich_help_panel=OUTPUT)
 ]
+
+
+class WithRay(TyperCommand):
+    """A command that has `--ray` with or without an address, which Typer has no option for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a bare `--ray` an empty address."""
+        pairs = zip(args, [*args[1:], "-"], strict=True)
+        args = [f"{one}=" if one == "--ray" and after[:1] == "-" else one for one, after in pairs]
+        return super().parse_args(ctx, args)
+
+
+def executor(ray: str | None) -> "lab.Ray | None":
+    """What `--ray` asks for; None where it was not given."""
+    from adamkit import lab
+    from adamkit.lab.errors import InputError
+
+    if ray is None:
+        return None
+    try:
+        return lab.Ray(ray or None)
+    except ModuleNotFoundError as error:
+        raise InputError(f"--ray needs another package: {error}") from error
 
 
 def given(context: typer.Context, *without: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _SPACE = "Space: for each a VALUE, VALUES with commas, or LOW..HIGH[:log|linear]
 _DEFAULT, _DEFAULT_POINTS = "1e-5..1e-1", ":log:32"  # of the learning rate
 _MOST_RUNS = 10_000  # without asking
 _PROBED = 64  # settings that the speed is measured with
-_NO_OPTIONS = ("resume", "trust_code", "out", "yes", "report", "log", "json")  # of the sweep itself
+_NO_OPTIONS = ("resume", "trust_code", "out", "yes", "report", "log", "json", "ray")  # of the sweep itself
 
 
 @hyperparameters.with_ranges(
@@ -85,6 +85,7 @@ def sweep(
         Path | None,
         typer.Option(help="Go on with the sweep in this folder; nothing is run twice.", rich_help_panel=OUTPUT),
     ] = None,
+    ray: options.Ray = None,
     trust_code: options.TrustCode = False,
     out: options.Out = None,
     report: options.Report = True,
@@ -118,6 +119,7 @@ def sweep(
     given = options.given(context, *_NO_OPTIONS)
     try:
         tools = names_in(log)
+        executor = options.executor(ray)
         command = made.command("sweep", given)
         given = options.without_parts(given, as_text=True)
         if resume is None:
@@ -135,7 +137,7 @@ def sweep(
 
             display = SweepDisplay(plan, folder, as_json=json)
             with display:
-                result = sweeps.execute(plan, folder, display.show, command=command)
+                result = sweeps.execute(plan, folder, display.show, command=command, executor=executor)
     except InputError as error:
         raise InputError(options.as_typed(str(error), (*given, "log"))) from error
     display.finish(result)

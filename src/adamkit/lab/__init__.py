@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from adamkit.lab.insight.check import check
     from adamkit.lab.runs.predictions import predict
     from adamkit.lab.sweeping import spaces
+    from adamkit.lab.sweeping.cluster import Ray
     from adamkit.lab.sweeping.sweeper import SweepResult, sweep
     from adamkit.lab.sweeping.tune import TuneResult, tune
     from adamkit.lab.training.trainer import TrainResult, train
@@ -31,6 +32,7 @@ _MODULES = {
 }
 _PLACES = {
     "Comparison": "comparing.result",
+    "Ray": "sweeping.cluster",
     "SweepResult": "sweeping.sweeper",
     "TrainResult": "training.trainer",
     "TuneResult": "sweeping.tune",
@@ -43,6 +45,7 @@ _PLACES = {
 }
 __all__ = [
     "Comparison",
+    "Ray",
     "SweepResult",
     "TrainResult",
     "TuneResult",

@@ -1,9 +1,34 @@
-"""How much memory this process may take. Needs no framework."""
+"""What this process may take of the machine: memory and cores, and which processor that is. Needs no framework."""
 
 import contextlib
+import functools
+import hashlib
+import os
+import platform
 from pathlib import Path
 
 UNKNOWN = 4 * 2**30  # bytes, where the machine does not say
+
+
+@functools.cache
+def processor() -> str:
+    """The processor in words, with a hash of its features, and the cores that this process may use.
+
+    A program that is compiled on the spot gives the same bits where these are the same.
+    """
+    lines = []
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    said = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    name = said.get("model name", platform.processor()).strip() or "unknown"
+    features = said.get("flags") or said.get("Features") or platform.node()
+    digest = hashlib.sha256(features.encode()).hexdigest()[:8]
+    return f"{name}, {platform.machine()} with features {digest}, {cores()} cores"
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_memory(root: Path = Path("/")) -> int:

@@ -207,7 +207,7 @@ def test_a_setting_gives_the_same_in_chunks_of_any_size(model, of_rates, monkeyp
     sizes = []
     train = chunks.Trainer.train
     monkeypatch.setattr(
-        chunks.Trainer, "train", lambda self, items, size: sizes.append(size) or train(self, items, size)
+        chunks.Trainer, "train", lambda self, works, size, *rest: sizes.append(size) or train(self, works, size, *rest)
     )
     result = sweep(model, RATES)
     assert sizes == [expected]
@@ -457,10 +457,10 @@ def trained_chunks(monkeypatch):
     names = []
     train_chunk = chunks.Trainer._train_chunk
 
-    def noted(self, chunk, *arguments):
-        result = train_chunk(self, chunk, *arguments)
+    def noted(self, work, *arguments):
+        result = train_chunk(self, work, *arguments)
         if result is not None:
-            names.append(chunk.name)
+            names.append(work.chunk.name)
         return result
 
     monkeypatch.setattr(chunks.Trainer, "_train_chunk", noted)
@@ -553,12 +553,12 @@ def test_ctrl_c_before_anything_is_finished_leaves_an_empty_history(model, tmp_p
 
     presses = iter([signal.SIGINT])  # a second would end it at once
 
-    def press(self, *arguments):
+    def press(self, work, size, device, is_to_end):
         for sign in presses:
             os.kill(os.getpid(), sign)
-        while not self.interrupted():
+        while not is_to_end():
             time.sleep(0.001)
-        return train_chunk(self, *arguments)
+        return train_chunk(self, work, size, device, is_to_end)
 
     monkeypatch.setattr(chunks.Trainer, "_train_chunk", press)
     result = sweep(model, RATES, folder=tmp_path)
@@ -708,7 +708,7 @@ def test_memory_bounds_how_many_are_trained_at_once_and_larger_data_are_streamed
 
     monkeypatch.setattr(Program, "train_streamed", noted)
     monkeypatch.setattr(
-        chunks.Trainer, "train", lambda self, items, size: sizes.append(size) or train(self, items, size)
+        chunks.Trainer, "train", lambda self, works, size, *rest: sizes.append(size) or train(self, works, size, *rest)
     )
     streamed = lab.sweep(model, x, y, memory=memory, **options)
     for number in range(len(RATES)):

@@ -21,6 +21,7 @@ from adamkit.lab.logs.own_models import files_left, name_of
 from adamkit.lab.logs.tables import send_comparison
 from adamkit.lab.logs.tool import Tool
 from adamkit.lab.logs.tool import checked as checked_tools
+from adamkit.lab.sweeping.executors import Executor
 from adamkit.lab.training.trainer import (
     check_count,
     check_model,
@@ -55,6 +56,7 @@ def compare(
     seed: int = 0,
     memory: int | None = None,
     folder: str | Path | None = None,
+    executor: Executor | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     log: Tool | Iterable[Tool] = (),
 ) -> Comparison:
@@ -92,6 +94,8 @@ def compare(
         memory: Bytes that the runs at work may take. Default: half of what is free.
         folder: Where to keep the comparison: `run.json`, `history.parquet`, `runs.parquet`, `summary.csv`, and what is
             needed to go on. If it holds a part of this very comparison, that is not run again. None: nowhere.
+        executor: Who trains, as in `adamkit.lab.sweep`. What runs reach at their end is measured on this machine, and
+            so are the seconds that an epoch takes.
         on_progress: Called in this thread, a few times a second at most.
         log: Where to keep the comparison too when it has ended, each run of it within one: tools of `adamkit.lab.logs`,
             one or several. One that is not installed or fails is a RuntimeWarning.
@@ -133,7 +137,7 @@ def compare(
         "epochs": epochs, "batch_size": batch_size, "objective": objective, "shuffle": shuffle, "seed": seed,
         "same_start": True, "same_order": True, "halving": None, "patience": None,
     }  # fmt: skip
-    tuning = Tuning(model, parts, chosen, budget, seeds, options, memory, folder, on_progress)
+    tuning = Tuning(model, parts, chosen, budget, seeds, options, memory, folder, on_progress, executor)
     with contextlib.nullcontext() if folder is None else claimed(Path(folder)), ctrl_c_asks(tuning):
         found, failures, checks = tuning.run(check=check)
     described = {

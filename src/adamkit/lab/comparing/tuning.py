@@ -32,6 +32,7 @@ from adamkit.lab.comparing.search import borders, widened
 from adamkit.lab.errors import InputError
 from adamkit.lab.sweeping import sealed, spaces
 from adamkit.lab.sweeping.chunks import UnmappableError, free_memory
+from adamkit.lab.sweeping.executors import Executor, Threads
 from adamkit.lab.sweeping.remaking import remade
 from adamkit.lab.sweeping.sealed import Seal
 from adamkit.lab.sweeping.sweeper import Study
@@ -120,6 +121,7 @@ class Tuning:
         memory: Bytes that all runs at work may take; None: half of what is free.
         folder: Where what is finished is kept; None: nowhere.
         on_progress: Called by `run`, in its thread.
+        executor: Who trains; None: this machine.
 
     Attributes:
         interrupted: Set by Ctrl-C.
@@ -137,6 +139,7 @@ class Tuning:
         memory: int | None,
         folder: str | Path | None,
         on_progress: Callable[[Progress], None] | None,
+        executor: Executor | None = None,
     ):
         self._started = time.perf_counter()
         self._model, self._optimizers, self._budget, self._seeds = model, optimizers, budget, seeds
@@ -146,8 +149,12 @@ class Tuning:
         self._folder = None if folder is None else Path(folder) / disk.PARTS
         self._digest: str | None = None  # of the test data
         self._on_progress = on_progress
-        self._threads = min(_THREADS, len(optimizers)) if jax.default_backend() == "cpu" else 1
-        self._memory = (memory or free_memory() // 2) // self._threads
+        self._executor = executor or Threads()
+        if executor is None:
+            self._threads = min(_THREADS, len(optimizers)) if jax.default_backend() == "cpu" else 1
+            self._memory = (memory or free_memory() // 2) // self._threads
+        else:
+            self._threads, self._memory = len(optimizers), memory  # which only wait
         self._quick = 6 * _operations(model) * rows_of(self._data) * options["epochs"] * budget < _SHORT
         self._lock = threading.Lock()
         self._evaluator: Program | None = None  # of the first model: to evaluate is the same with any optimizer
@@ -177,7 +184,10 @@ class Tuning:
         found: dict[str, Found] = {}
         failures: dict[str, str] = {}
         checked: list[Check] = []
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="adamkit-compare") as pool:
+        with (
+            self._executor.connected() as self._session,
+            ThreadPoolExecutor(self._threads, thread_name_prefix="adamkit-compare") as pool,
+        ):
             try:
                 for name, result in self._done_of({pool.submit(self._tune, one): one.name for one in self._optimizers}):
                     if isinstance(result, UnmappableError):
@@ -304,11 +314,13 @@ class Tuning:
         with self._lock:
             self._studies.append(study)
         study.interrupted = self.interrupted
-        history = study.run().history
+        history = study.run_in(self._session).history
         with self._lock:
             self._studies.remove(study)
         if study.interrupted:
             return None
+        if study.failures:  # what is compared must have had the same chances
+            raise RuntimeError(f"{name} could not be trained with all of its settings: {study.failures[-1].reason}")
         self._done[key] = len(settings) * seeds
         return _Trained(study, history, self._ends(study, history))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adamkit.lab.comparing.result import Comparison
     from adamkit.lab.comparing.tuning import Progress
     from adamkit.lab.data import Dataset
+    from adamkit.lab.sweeping.executors import Executor
 
 EPOCHS, SPLIT = 10, 0.2  # where none are given
 
@@ -99,6 +100,7 @@ def execute(
     on_start: Callable[[dict[str, Any]], None] | None = None,
     *,
     command: str | None = None,
+    executor: "Executor | None" = None,
 ) -> "Comparison":
     """Compare, and keep `folder` up to date: what is finished in it is not run again.
 
@@ -110,6 +112,7 @@ def execute(
         on_progress: As in `adamkit.lab.compare`.
         on_start: Called with what `run.json` says, once the data are there.
         command: What repeats it, for `run.json`.
+        executor: As in `adamkit.lab.compare`.
 
     Raises:
         InputError: The data, the model or an optimizer is wrong, or the folder holds another comparison.
@@ -150,6 +153,7 @@ def execute(
             shuffle=settings.shuffle,
             seed=settings.seed,
             folder=folder.path,
+            executor=executor,
             on_progress=on_progress,
         )
     status = "interrupted" if result.described["interrupted"] else "done"

@@ -15,6 +15,7 @@ from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.spaces import check_seeds
 
 if TYPE_CHECKING:
+    from adamkit.lab.sweeping.executors import Executor
     from adamkit.lab.sweeping.sweeper import Progress, SweepResult
 
 # What leaves the learning rate as it is: each one's default.
@@ -113,11 +114,15 @@ def execute(
     on_progress: Callable[["Progress"], None] | None = None,
     *,
     command: str | None = None,
+    executor: "Executor | None" = None,
 ) -> "SweepResult":
-    """Sweep, and keep `folder` up to date: what is finished in it is not run again.
+    """Sweep, and keep `folder` up to date: what is finished in it is not run again, whichever executor it is from.
 
     `run.json` is there from the start, with status "running", then "done", "interrupted" (Ctrl-C) or "failed", and
-    with `command`, the command line that asked for this, if there is one. The report is the caller's to write.
+    with `command`, the command line that asked for this, if there is one. The report is the caller's to write. At the
+    end it also has `processors`, what the runs were trained on, `as_on_one_machine`, whether the table has the bits
+    that one machine with that processor gives or those but for rounding, and `failed`, the runs that `executor` could
+    not train, if there are any.
 
     Raises:
         InputError: The data, the model or the space is wrong, or the folder holds another sweep.
@@ -166,10 +171,17 @@ def execute(
             halving=plan.halving,
             patience=plan.patience,
             folder=folder.path,
+            executor=executor,
             on_progress=on_progress,
             report=False,
         )
-    ended: dict[str, Any] = {"status": "interrupted" if result.interrupted else "done"}
+    ended: dict[str, Any] = {
+        "status": "interrupted" if result.interrupted else "done",
+        "processors": result.processors,
+        "as_on_one_machine": "bit for bit" if len(result.processors) == 1 else "to float32 rounding",
+    }
+    if len(result.failed):
+        ended["failed"] = result.failed.to_dict(orient="records")
     if len(result.history):
         best = result.best().iloc[0]
         found = {"setting": plan.space[int(best.setting)], "objective": float(best["mean"])}

@@ -6,7 +6,6 @@ and no larger than its share of the memory allows.
 """
 
 import math
-import os
 import threading
 import time
 import traceback
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import keras
@@ -102,6 +101,39 @@ class State:
         return cls(*([np.concatenate(arrays) for arrays in zip(*group, strict=True)] for group in groups))
 
 
+@dataclass(frozen=True)
+class Work:
+    """A chunk to train, with all that tells its runs from others.
+
+    Attributes:
+        chunk: Which runs.
+        hyperparameters: Of each run, by name: those that differ from member to member.
+        so_far: Of each run, the smallest objective, and the epochs since.
+        state: Where the runs stand; None for their start.
+    """
+
+    chunk: Chunk
+    hyperparameters: tuple[Mapping[str, float], ...]
+    so_far: tuple[tuple[float, int], ...]
+    state: State | None
+
+
+class Trained(NamedTuple):
+    """A finished chunk.
+
+    Attributes:
+        chunk: Which runs.
+        history: One row a run and epoch.
+        state: Of the runs, at the end.
+        processor: What it was trained on, in words: see `machine.processor`.
+    """
+
+    chunk: Chunk
+    history: pd.DataFrame
+    state: State
+    processor: str
+
+
 @dataclass
 class Trainer:
     """Trains chunks of one model with one program: one batch size, one structure of the optimizer.
@@ -111,15 +143,12 @@ class Trainer:
         data: (x, y, sample weights) of the rows to train on, in memory or mapped from a file.
         validation: Likewise, or None.
         batch_size: Rows a step.
-        settings: Of all runs: hyperparameters by name, those that differ from member to member.
         start: The weights of a run's start: (trainable, non-trainable).
         stands: Whether that is the model as it stands, whose optimizer goes on where it is; else that begins anew.
         order: The order of the rows in a run's epochs: a generator for a run.
         same_order: Whether runs of one chunk share it.
         objective: The value in the logs of a member's epoch that counts, after the sign with which it is to be small.
-        interrupted: Whether all chunks are to end.
         patience: Epochs without a smaller objective after which a run ends; None: never.
-        so_far: Of runs that go on, the smallest objective, and the epochs since.
         memory: Bytes that all chunks at work may take together; None: half of what is free.
         quick: Compile fast rather than well.
     """
@@ -128,15 +157,12 @@ class Trainer:
     data: Data
     validation: Data | None
     batch_size: int
-    settings: Sequence[Mapping[str, float]]
     start: Callable[[Run], tuple[Arrays, Arrays]]
     stands: Callable[[Run], bool]
     order: Callable[[Run], np.random.RandomState | None]
     same_order: bool
-    interrupted: Callable[[], bool]
     objective: tuple[float, str]
     patience: int | None
-    so_far: Mapping[Run, tuple[float, int]]
     memory: int | None
     quick: bool = False
 
@@ -150,22 +176,26 @@ class Trainer:
         self._available = self.memory or int(free_memory() * _SHARE_OF_MEMORY)
         self._streamed = _bytes(self.data) > self._available * _SHARE_FOR_DATA
         self._on_device: dict[Any, Any] = {}
-        self._failed = False
         self._one_at_a_time = threading.Lock()
 
-    def chunk_size(self, runs: int, setting: int = 0, most: int | None = None) -> int:
+    def chunk_size(
+        self, runs: int, hyperparameters: Mapping[str, float], most: int | None = None, workers: int | None = None
+    ) -> int:
         """How many runs to train at once, so that the caches, the memory and all devices are used well.
 
         Args:
             runs: How many there are.
-            setting: One of those whose program this is.
+            hyperparameters: Of one of them, as `Work` has them.
             most: At most so many; None: as many as is good.
+            workers: How many chunks are trained at a time, each with all of the memory. None: one on each core or
+                device of this machine, which share the memory.
 
         Raises:
             InputError: The memory is too small for one run.
             UnmappableError: The model cannot be trained as a population.
         """
-        workers = len(self._devices)
+        sharing = len(self._devices) if workers is None else 1
+        workers = workers or len(self._devices)
         parameters = sum(math.prod(v.shape) * 4 for v in self.model.trainable_variables)
         on_cpu = jax.default_backend() == "cpu"
         largest = well_together(parameters)
@@ -176,24 +206,25 @@ class Trainer:
             chunks = math.ceil(chunks / workers) * workers
         size = min(math.ceil(runs / chunks), most or runs)
         held = _bytes(self.validation) + (0 if self._streamed else _bytes(self.data))
-        share = (self._available - held) // min(workers, runs)
+        sharing = min(sharing, runs)
+        share = (self._available - held) // sharing
         while True:
-            needed = self._bytes_for(size, setting)
+            needed = self._bytes_for(size, hyperparameters)
             if needed <= share:
                 return size
             if size == 1:
                 raise InputError(
                     f"memory must hold at least one setting, {needed:,} bytes beside the data. Received: {share:,} "
-                    f"bytes for each of {min(workers, runs)} at a time"
+                    f"bytes for each of {sharing} at a time"
                 )
             size = max(1, min(size - 1, size * share // needed))
 
-    def seconds_an_epoch(self, size: int) -> float:
+    def seconds_an_epoch(self, size: int, hyperparameters: Mapping[str, float]) -> float:
         """What an epoch of one run takes in a population of so many, on one device: the least of three.
 
         Without compilation once chunks of this size were trained, and without the validation data.
         """
-        members = jax.device_put(self._members([Run(0, 0)] * size, None), self._devices[0])
+        members = jax.device_put(self._members([Run(0, 0)] * size, [hyperparameters] * size, None), self._devices[0])
         order = np.arange(self._rows, dtype=np.int32)
         order = order if self.same_order else np.broadcast_to(order, (size, self._rows))
         laps = []
@@ -210,56 +241,67 @@ class Trainer:
         found: list[dict[str, np.ndarray]] = []
         for begin in range(0, runs, size):
             places = [min(begin + place, runs - 1) for place in range(size)]
-            members = self._members([Run(0, 0)] * size, None)
-            members = members._replace(
-                trainable=[array[places] for array in state.trainable],
-                non_trainable=[array[places] for array in state.non_trainable],
-            )
+            weights: Any = ([array[places] for array in group] for group in (state.trainable, state.non_trainable))
+            members = Members(*weights, optimizer=[], hyperparameters={})
             logs = self._program.evaluate(jax.device_put(members, self._devices[0]), data, self.batch_size)
             found.append({name: np.asarray(values, np.float64) for name, values in jax.device_get(logs).items()})
         return {name: np.concatenate([part[name] for part in found])[:runs] for name in found[0]}
 
-    def train(self, chunks: Iterable[tuple[Chunk, State | None]], size: int) -> Iterator[tuple[Chunk, Any, State]]:
+    def train(self, works: Iterable[Work], size: int, interrupted: Callable[[], bool]) -> Iterator[Trained]:
         """Train chunks, several at a time.
 
         Args:
-            chunks: Each with its runs' state, or None for their start. It is drawn from as devices become free.
+            works: It is drawn from as devices become free.
             size: Runs a chunk; a smaller one is filled up with copies of its last run, which are then dropped.
+            interrupted: Whether all chunks are to end.
 
         Yields:
-            A finished chunk, its history (one row a run and epoch), and the state at its end.
+            Finished chunks.
         """
-        waiting = iter(chunks)
+        waiting = iter(works)
         free = list(self._devices)
         working: dict[Future, Any] = {}
+        failed = False
+
+        def is_to_end() -> bool:
+            return failed or interrupted()
+
         with ThreadPoolExecutor(len(self._devices), thread_name_prefix="adamkit") as pool:
             try:
                 while True:
-                    while free and not self.interrupted() and (item := next(waiting, None)) is not None:
+                    while free and not interrupted() and (work := next(waiting, None)) is not None:
                         device = free.pop()
-                        working[pool.submit(self._train_chunk, *item, size, device)] = device
+                        working[pool.submit(self._train_chunk, work, size, device, is_to_end)] = device
                     if not working:
                         return
                     done, _ = wait(working, timeout=0.1, return_when=FIRST_COMPLETED)  # awake for Ctrl-C
                     for future in done:
                         free.append(working.pop(future))
-                        if (result := future.result()) is not None:
-                            yield result
+                        if (trained := future.result()) is not None:
+                            yield trained
             except BaseException:
-                self._failed = True
+                failed = True
                 raise
 
-    def _train_chunk(self, chunk: Chunk, state: State | None, size: int, device: Any) -> Any:
-        runs = chunk.runs + chunk.runs[-1:] * (size - len(chunk.runs))
-        if state is not None:
-            state = state.take([*range(len(chunk.runs)), *[-1] * (size - len(chunk.runs))])
-        members = jax.device_put(self._members(runs, state), device)
+    def train_one(self, work: Work, size: int) -> Trained:
+        """Train a chunk on this machine's first device; see `train`."""
+        trained = self._train_chunk(work, size, self._devices[0], lambda: False)
+        assert trained is not None  # for nobody ends it
+        return trained
+
+    def _train_chunk(self, work: Work, size: int, device: Any, is_to_end: Callable[[], bool]) -> Trained | None:
+        chunk, state = work.chunk, work.state
+        places = [*range(len(chunk.runs)), *[len(chunk.runs) - 1] * (size - len(chunk.runs))]
+        runs = [chunk.runs[place] for place in places]
+        state = None if state is None else state.take(places)
+        members = self._members(runs, [work.hyperparameters[place] for place in places], state)
+        members = jax.device_put(members, device)
         orders = [self.order(run) for run in (runs[:1] if self.same_order else runs)]
         _skip(orders, self._rows, chunk.first_epoch)
         logs: list[tuple[Logs, Logs]] = []
-        stops = _Stops([self.so_far.get(run, (np.inf, 0)) for run in chunk.runs], self.patience, self.objective)
+        stops = _Stops(work.so_far, self.patience, self.objective)
         for _ in range(chunk.first_epoch, chunk.last_epoch):
-            if self._failed or self.interrupted():
+            if is_to_end():
                 return None
             members, epoch_logs = self._epoch(members, _next_order(orders, self._rows), device)
             validation_logs = {}
@@ -276,13 +318,14 @@ class Trainer:
         history = _table(chunk, jax.device_get(logs), stops.epochs)
         end = State(*jax.device_get(members)[:3]).take(range(len(chunk.runs)))
         stops.put_back(end)
-        return chunk, history, end
+        return Trained(chunk, history, end, processor())
 
-    def _members(self, runs: Sequence[Run], state: State | None) -> Members:
-        names = list(self.settings[0])
+    def _members(
+        self, runs: Sequence[Run], hyperparameters: Sequence[Mapping[str, float]], state: State | None
+    ) -> Members:
         own = {
-            name: in_float32(name, np.array([self.settings[run.setting][name] for run in runs]), self.model.optimizer)
-            for name in names
+            name: in_float32(name, np.array([one[name] for one in hyperparameters]), self.model.optimizer)
+            for name in hyperparameters[0]
         }
         members = jax.tree.map(lambda value: np.broadcast_to(value, (len(runs), *value.shape[1:])), self._one)
         stand = [self._fresh is None or self.stands(run) for run in runs]
@@ -319,14 +362,13 @@ class Trainer:
             data = jax.tree.map(lambda values: np.asarray(values[used]), self.data)  # noqa: B023  used at once
             yield jax.device_put(data, device), places.reshape(part.shape).astype(np.int32)
 
-    def _bytes_for(self, size: int, setting: int) -> int:
-        runs = [Run(setting, 0)] * size
+    def _bytes_for(self, size: int, hyperparameters: Mapping[str, float]) -> int:
         rows = min(self._rows, self.batch_size * 64) if self._streamed else self._rows
         order = np.arange(rows, dtype=np.int32)
         if not self.same_order:
             order = np.broadcast_to(order, (size, rows))
         data = jax.tree.map(lambda values: values[:rows], self.data)
-        members = self._members(runs, None)
+        members = self._members([Run(0, 0)] * size, [hyperparameters] * size, None)
         try:
             return self._program.bytes_for(jax.device_put(members), jax.device_put(data), order, self.batch_size)
         except Exception as error:
@@ -454,8 +496,14 @@ def _workers() -> list[Any]:
     """A device for each thread. On the CPU all share one, which runs as many programs at once as there are cores."""
     if jax.default_backend() != "cpu":
         return list(jax.local_devices())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return [None] * cores
+    return [None] * machine.cores()
+
+
+def processor() -> str:
+    """What this process trains on, in words: runs of one program have the same bits where this is the same."""
+    if jax.default_backend() != "cpu":
+        return jax.local_devices()[0].device_kind
+    return machine.processor()
 
 
 def free_memory() -> int:

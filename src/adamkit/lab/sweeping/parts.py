@@ -32,6 +32,7 @@ class Parts:
 
     Attributes:
         fingerprint: Of the sweep.
+        processors: What they were trained on, in words.
     """
 
     def __init__(self, folder: Path, fingerprint: str):
@@ -41,6 +42,7 @@ class Parts:
         self._ends: list[pd.DataFrame] = []
         self._places: dict[Run, tuple[int, str, int]] = {}  # of each run's latest state: its epoch, chunk and place
         self._sizes: dict[str, int] = {}
+        self.processors: list[str] = []
 
     @classmethod
     def open(cls, folder: str | Path | None, fingerprint: str, settings: int) -> "Parts":
@@ -80,6 +82,7 @@ class Parts:
             try:
                 record = json.loads(plan.read_text(encoding="utf-8"))
                 sweeps, self._sizes = {str(record["fingerprint"])}, _checked(record["chunk_sizes"], settings)
+                self.processors = [str(one) for one in record.get("processors", [])]
             except (ValueError, KeyError, TypeError, OSError, RecursionError):
                 unfit.append(f"{plan} is damaged")
                 self._sizes = {_group(seal.chunk): seal.size for _, _, seal in found}
@@ -123,7 +126,16 @@ class Parts:
     def keep_chunk_size(self, group: str, size: int) -> None:
         """A sweep that goes on uses the same, so that it gives the same bits."""
         self._sizes[group] = size
-        record = {"fingerprint": self.fingerprint, "chunk_sizes": self._sizes}
+        self._write_plan()
+
+    def note_processor(self, processor: str) -> None:
+        """Before what was trained on it is added."""
+        if processor not in self.processors:
+            self.processors = [*self.processors, processor]
+            self._write_plan()
+
+    def _write_plan(self) -> None:
+        record = {"fingerprint": self.fingerprint, "chunk_sizes": self._sizes, "processors": self.processors}
         disk.replace(self._folder / _PLAN, lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
 
     def has(self, name: str) -> bool:
@@ -150,6 +162,10 @@ class Parts:
     def runs(self) -> list[Run]:
         """All that are finished."""
         return sorted(self._places, key=lambda run: (run.setting, run.seed))
+
+    def count(self) -> int:
+        """How many they are."""
+        return len(self._places)
 
     def weights(self, run: Run) -> tuple | None:
         """The weights of a run at its end: trainable ones and others."""

@@ -7,6 +7,7 @@ adapted to, which of them are frozen, which variables do not decay, and a learni
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -24,22 +25,98 @@ from adamkit.lab.errors import InputError, listed, reason
 _MAKING = threading.Lock()  # a model is made again with Python's and NumPy's random states, which all threads share
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """All that a built model is, without the model: another is made of it, in this process or elsewhere.
+
+    Attributes:
+        kind: The model's class.
+        config: What `get_config` gives.
+        build_config: What `get_build_config` gives.
+        is_trainable: Of each layer, those inside of layers too.
+        kept: Of each layer that keeps more than its variables, what it saves; None for the others.
+        weights: The values of `trainable_variables` and of `non_trainable_variables`.
+    """
+
+    kind: type[keras.Model]
+    config: dict[str, Any]
+    build_config: Any
+    is_trainable: list[bool]
+    kept: list[dict[str, Any] | None]
+    weights: tuple[list[np.ndarray], list[np.ndarray]]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "Recipe":
+        """Of a model.
+
+        Raises:
+            Exception: Whatever the model's class raises where it has no configuration.
+        """
+        layers = flat_layers(model)
+        kept: list[dict[str, Any] | None] = []
+        for layer in layers:
+            kept.append(None)
+            if type(layer).load_own_variables is not keras.Layer.load_own_variables:
+                kept[-1] = {}
+                layer.save_own_variables(kept[-1])
+        # Copies: on JAX `fit` gives away its buffers.
+        weights = ([np.array(v.value) for v in group] for group in _groups(model))
+        with _MAKING, without_tensorflow():
+            config, build_config = model.get_config(), model.get_build_config()
+        trainable, non_trainable = weights
+        is_trainable = [layer.trainable for layer in layers]
+        return cls(type(model), config, build_config, is_trainable, kept, (trainable, non_trainable))
+
+    def model(self) -> keras.Model:
+        """The same model again; not compiled."""
+        made = self.begun_anew(None)
+        layers = flat_layers(made)
+        for layer, kept in zip(layers, self.kept, strict=True) if len(layers) == len(self.kept) else ():
+            if kept is not None:
+                layer.load_own_variables(kept)
+        for group, arrays in zip(_groups(made), self.weights, strict=True):
+            for variable, array in zip(group, arrays, strict=True):
+                variable.assign(array)
+        return made
+
+    def begun_anew(self, seed: np.random.SeedSequence | None) -> keras.Model:
+        """The model with other initial weights, which its initializers draw; with a seed, from that."""
+        with _MAKING:
+            states = random.getstate(), np.random.get_state()
+            try:
+                if seed is not None:
+                    words = seed.generate_state(4)
+                    random.seed(int.from_bytes(words.tobytes(), "little"))  # Keras draws its seeds from here
+                    np.random.seed(words)
+                with without_tensorflow():
+                    made = self.kind.from_config(self.config)
+                    if not made.built:
+                        made.build_from_config(self.build_config)
+            finally:
+                random.setstate(states[0])
+                np.random.set_state(states[1])
+        layers = flat_layers(made)
+        if len(layers) == len(self.is_trainable):  # else the copy has not made all of them yet
+            for layer, trainable in zip(layers, self.is_trainable, strict=True):
+                if layer.trainable != trainable:  # each before those inside of it, to which it hands this on
+                    layer.trainable = trainable
+        names = ("trainable_variables", "non_trainable_variables")
+        for name, group, arrays in zip(names, _groups(made), self.weights, strict=True):
+            shapes, own_shapes = [tuple(v.shape) for v in group], [array.shape for array in arrays]
+            if shapes != own_shapes:
+                raise ValueError(
+                    f"made again it has {name} of the shapes {listed(shapes)}, and has {listed(own_shapes)}"
+                )
+        return made
+
+
 def remade(model: keras.Model) -> keras.Model:
     """A copy of a built model, with its weights and whatever else its layers hold; not compiled.
 
     Raises:
         Exception: Whatever the model's class raises where it cannot be made again from its configuration.
     """
-    made = _made_again(model, None)
-    for own, copy in _pairs(model, made):
-        if type(own).load_own_variables is not keras.Layer.load_own_variables:  # it keeps more than its variables
-            store: dict[str, Any] = {}
-            own.save_own_variables(store)
-            copy.load_own_variables(store)
-    for group in ("trainable_variables", "non_trainable_variables"):
-        for variable, own in zip(getattr(made, group), getattr(model, group), strict=True):
-            variable.assign(np.array(own.value))  # a copy: on JAX `fit` gives away its buffers
-    return made
+    return Recipe.of(model).model()
 
 
 def drawn_start(model: keras.Model, kept: Sequence[bool], seed: Sequence[int]) -> tuple[list, list]:
@@ -54,7 +131,7 @@ def drawn_start(model: keras.Model, kept: Sequence[bool], seed: Sequence[int]) -
     Returns:
         The values of `trainable_variables` and of `non_trainable_variables`.
     """
-    made = _made_again(model, np.random.SeedSequence(seed))
+    made = Recipe.of(model).begun_anew(np.random.SeedSequence(seed))
     state = zip(kept, model.non_trainable_variables, made.non_trainable_variables, strict=True)
     return (
         [np.array(variable.value) for variable in made.trainable_variables],
@@ -122,33 +199,5 @@ def _numbered(optimizer: Any) -> Iterator[tuple[tuple[str, int], Any]]:
         yield (variable.path, number), variable
 
 
-def _made_again(model: keras.Model, seed: np.random.SeedSequence | None) -> keras.Model:
-    """From its configuration; with a seed, initial weights that this draws."""
-    with _MAKING:
-        states = random.getstate(), np.random.get_state()
-        try:
-            if seed is not None:
-                words = seed.generate_state(4)
-                random.seed(int.from_bytes(words.tobytes(), "little"))  # Keras draws its seeds from here
-                np.random.seed(words)
-            with without_tensorflow():
-                made = type(model).from_config(model.get_config())
-                if not made.built:
-                    made.build_from_config(model.get_build_config())
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-    for own, copy in _pairs(model, made):  # each before those inside of it, to which it hands this on
-        if copy.trainable != own.trainable:
-            copy.trainable = own.trainable
-    for group in ("trainable_variables", "non_trainable_variables"):
-        shapes, own_shapes = ([tuple(v.shape) for v in getattr(one, group)] for one in (made, model))
-        if shapes != own_shapes:
-            raise ValueError(f"made again it has {group} of the shapes {listed(shapes)}, and has {listed(own_shapes)}")
-    return made
-
-
-def _pairs(model: keras.Model, made: keras.Model) -> list[tuple[keras.Layer, keras.Layer]]:
-    """The layers of a model and of its copy; none where the copy has not made all of them yet."""
-    layers = flat_layers(model), flat_layers(made)
-    return list(zip(*layers, strict=True)) if len(layers[0]) == len(layers[1]) else []
+def _groups(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    return model.trainable_variables, model.non_trainable_variables

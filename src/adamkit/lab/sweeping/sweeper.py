@@ -17,28 +17,24 @@ import numpy as np
 import pandas as pd
 
 from adamkit.keras import internals
-from adamkit.keras.internals import build_for, learning_rate_of, without_scaler, without_tensorflow
+from adamkit.keras.internals import learning_rate_of, without_scaler, without_tensorflow
 from adamkit.lab import disk, hyperparameters
 from adamkit.lab.claims import claimed
 from adamkit.lab.disk import HISTORY, SUMMARY
-from adamkit.lab.errors import InputError, listed, reason
+from adamkit.lab.errors import InputError, listed
 from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.logs.own_models import files_left, name_of, parameters_of
 from adamkit.lab.logs.tables import send_sweep
 from adamkit.lab.logs.tool import Tool, checked
 from adamkit.lab.sweeping import spaces
-from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer, unmappable
+from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer, Work, unmappable
+from adamkit.lab.sweeping.executors import CannotTrainError, Executor, Failed, Session, Threads
 from adamkit.lab.sweeping.parts import Parts
-from adamkit.lab.sweeping.remaking import (
-    drawn_start,
-    go_on_from,
-    optimizer_with,
-    remade,
-    steps_of,
-)
+from adamkit.lab.sweeping.remaking import optimizer_with, remade
+from adamkit.lab.sweeping.subject import SCHEDULE, Subject
 from adamkit.lab.sweeping.tables import ranked, signed, summarize
-from adamkit.lab.training.population import averages_of_members, is_adam, is_schedule_free
-from adamkit.lab.training.tracing import left_alone, reported
+from adamkit.lab.training.population import averages_of_members, is_schedule_free
+from adamkit.lab.training.tracing import reported
 from adamkit.lab.training.trainer import check_count, check_model, check_on_jax, checked_data, loss_first
 
 if TYPE_CHECKING:
@@ -46,8 +42,7 @@ if TYPE_CHECKING:
     from adamkit.lab.insight.reports.page import Page
     from adamkit.lab.insight.sensitivity import Sensitivity
 
-_SCHEDULE = hyperparameters.names(of="schedule")
-_PROGRAM = hyperparameters.names(changes_program=True)  # settings are grouped by these
+_SHOWN = 3  # settings that a warning names
 
 
 @dataclass(frozen=True)
@@ -88,6 +83,10 @@ class SweepResult:
         folder: Where it is kept; None for a temporary folder, which lives as long as this object.
         at_once: How many settings each core, or each accelerator, trained together; 1 is one after the other, which
             `sweep` chooses by the model's size, where that is the faster way. Of several programs the most.
+        failed: One row a run that an executor could not train in three attempts: `setting`, `seed`, the
+            hyperparameters and `reason`. A sweep that goes on tries them again.
+        processors: What the finished runs were trained on, in words. One: they have the bits that one machine of that
+            kind gives; several: those but for float32 rounding.
     """
 
     history: pd.DataFrame
@@ -101,6 +100,8 @@ class SweepResult:
     _model: keras.Model = field(repr=False)
     _parts: Parts = field(repr=False)
     _dropped: frozenset[int] = field(default=frozenset(), repr=False)  # settings, by halving
+    failed: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    processors: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -227,6 +228,7 @@ def sweep(
     patience: int | None = None,
     memory: int | None = None,
     folder: str | Path | None = None,
+    executor: Executor | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     report: bool = True,
     log: Tool | Iterable[Tool] = (),
@@ -273,6 +275,9 @@ def sweep(
         folder: Where to keep the sweep: `history.parquet`, `summary.csv`, `report.html`, and what is needed to go on.
             If it holds a part of this very sweep, that is not run again. One process at a time works in it. None: a
             temporary one, without a report.
+        executor: Who trains: `adamkit.lab.Ray` for a cluster; a sweep that was begun without goes on with one, and the
+            other way. The model must then be one that can be made again from its configuration, and `memory` is that of
+            each task. None: the cores or accelerators of this machine.
         on_progress: Called in this thread whenever some runs are finished.
         report: Whether to write the report, a page of charts that needs no network, after the results. One that cannot
             be written is a RuntimeWarning.
@@ -287,6 +292,7 @@ def sweep(
         ValueError: An argument is out of range, a hyperparameter is unknown or not one of the model's optimizer, the
             arrays differ in their number of rows, the model cannot be mapped, or one run does not fit into memory
             (`InputError`, a ValueError, where the message is for users of the command line too).
+        RuntimeError: The executor could train none of the runs.
 
     Example:
         >>> import keras, numpy as np
@@ -320,7 +326,7 @@ def sweep(
     with contextlib.nullcontext() if folder is None else claimed(Path(folder)):
         study = Study(model, data, validation, settings, options, memory, folder, on_progress)
         with ctrl_c_asks(study):
-            result = study.run()
+            result = study.run(executor)
         if folder is not None:
             disk.replace(Path(folder) / HISTORY, result.to_parquet)
             disk.replace(Path(folder) / SUMMARY, lambda path: result.summary.to_csv(path, index=False))
@@ -376,31 +382,40 @@ class Study:
         quick=False,
     ):
         self.started = time.perf_counter()
-        first = slice(options["batch_size"])
-        self._batch, checked = jax.tree.map(lambda rows: rows[first], (data, validation))
-        build_for(model, self._batch)
+        self.subject = subject = Subject(model, data, validation, options, memory, quick=quick)
         _check_hyperparameters(model.optimizer, settings[0])
-        self.names = _columns(model, self._batch, checked)
+        self.names = _columns(model, subject.batch, subject.validation_batch)
         options = options | {"objective": _objective(options["objective"], self.names, validation is not None)}
-        self.model, self.data, self.validation = model, data, validation
-        self.settings, self.options, self.memory = settings, options, memory
+        subject.options = self.options = options
+        self.settings = settings
         self.folder = None if folder is None else Path(folder)
         fingerprint = "" if folder is None else _fingerprint(model, data, validation, settings, options)
         self.parts = Parts.open(folder, fingerprint, len(settings))
-        self.on_progress, self.size, self.most, self.quick = on_progress, size, most, quick
-        self._starts: dict[int, tuple] = {}
-        self._kept: list[bool] | None = None  # which non-trainable variables every start has as they stand
+        self.on_progress, self.size, self.most = on_progress, size, most
         self._so_far: dict[Run, tuple[float, int]] = {}  # each run's smallest objective, and the epochs since
         self.dropped: set[int] = set()
+        self.failures: list[Failed] = []
         self.interrupted = False
 
-    def run(self) -> SweepResult:
-        """Train what is not trained yet."""
-        self._run()
+    def run(self, executor: Executor | None = None) -> SweepResult:
+        """Train what is not trained yet.
+
+        Raises:
+            RuntimeError: None of the runs could be trained.
+        """
+        with (executor or Threads()).connected() as session:
+            return self.run_in(session)
+
+    def run_in(self, session: Session) -> SweepResult:
+        """`run`, with an executor that is connected already."""
+        self._run(session)
+        if self.failures and not self.parts.runs():
+            raise RuntimeError(f"none of the runs could be trained: {self.failures[-1].reason}")
         return SweepResult(
             self.parts.history(self.settings, self.names), self.settings, self.options["objective"],
             self.options["epochs"], time.perf_counter() - self.started, self.interrupted, self.folder,
-            self.parts.largest_chunk(), self.model, self.parts, frozenset(self.dropped),
+            self.parts.largest_chunk(), self.subject.model, self.parts, frozenset(self.dropped), self._failed(),
+            self.parts.processors,
         )  # fmt: skip
 
     def at_the_end(self, data: Any) -> pd.DataFrame:
@@ -409,36 +424,39 @@ class Study:
         With `use_ema` it is the averaged weights that are measured, as `fit` leaves them.
         """
         runs = self.parts.runs()
-        trainer = self._trainer(self.settings[0])
-        size = self.size or len(runs)
-        found = trainer.evaluate(self.parts.states(runs), data, size)
+        found = self._trainer().evaluate(self.parts.states(runs), data, self.size or len(runs))
         table = {"setting": [run.setting for run in runs], "seed": [run.seed for run in runs]}
         return pd.DataFrame(table | {name: found[name] for name in loss_first(found)})
 
     def at_the_start(self, data: Any) -> dict[str, float]:
         """Loss and metrics on data of the model as it was given."""
-        start = self._start(Run(0, 0))
+        start = self.subject.start(Run(0, 0))
         state = State(*([array[None] for array in group] for group in start), optimizer=[])
-        found = self._trainer(self.settings[0]).evaluate(state, data, self.size or 1)
+        found = self._trainer().evaluate(state, data, self.size or 1)
         return {name: float(found[name][0]) for name in loss_first(found)}
 
     def seconds_an_epoch(self) -> float:
-        """What an epoch of one run takes among as many as a chunk has, without compilation."""
+        """What an epoch of one run takes here among as many as a chunk has, without compilation."""
         setting = self.settings[0]
-        with _optimizer(self.model, setting):
-            return self._trainer(setting).seconds_an_epoch(self.size or 1)
+        with self.subject.for_program(setting):
+            return self._trainer().seconds_an_epoch(self.size or 1, self.subject.hyperparameters(setting))
 
-    def _run(self) -> None:
+    def _trainer(self) -> Trainer:
+        return self.subject.trainer(self.subject.batch_size(self.settings[0]))
+
+    def _run(self, session: Session) -> None:
         alive = list(range(len(self.settings)))
         done = 0
         rungs = rungs_of(self.options["epochs"], self.options["halving"], len(self.settings))
         for rung, epochs in enumerate(rungs):
             for key, group in self._groups(alive).items():
-                self._train_group(f"{rung}-{key}", key, group, done, epochs, keep_all=epochs < rungs[-1])
+                self._train_group(session, f"{rung}-{key}", key, group, done, epochs, keep_all=epochs < rungs[-1])
                 if self.interrupted:
                     return
             done = epochs
             if epochs < rungs[-1]:
+                failed = {run.setting for one in self.failures for run in one.chunk.runs}
+                alive = [setting for setting in alive if setting not in failed]
                 history = self.parts.history(self.settings, None)
                 history = history.loc[history.epoch <= epochs]  # where the sweep is taken up again, it may be longer
                 survivors = self._survivors(alive, history)
@@ -469,20 +487,28 @@ class Study:
         """Settings by what their program depends on."""
         groups: dict[tuple, list[int]] = {}
         for setting in alive:
-            groups.setdefault(_program_of(self.model.optimizer, self.settings[setting]), []).append(setting)
+            groups.setdefault(self.subject.program_of(self.settings[setting]), []).append(setting)
         order = sorted(groups, key=str)
         return {str(place): groups[key] for place, key in enumerate(order)}
 
-    def _train_group(self, name: str, key: str, group: list[int], done: int, epochs: int, *, keep_all: bool) -> None:
+    def _train_group(
+        self, session: Session, name: str, key: str, group: list[int], done: int, epochs: int, *, keep_all: bool
+    ) -> None:
         setting = self.settings[group[0]]
-        with _optimizer(self.model, setting):
-            trainer = self._trainer(setting)
+        with self.subject.for_program(setting):
+            trainer = session.chunks(self.subject, setting)
             first = self.options.get("first_seed", 0)
             of_seeds = [[Run(i, seed) for i in group] for seed in range(first, first + self.options["seeds"])]
             runs = [[run for run in of_seed if not self._has_ended(run)] for of_seed in of_seeds]
             size = self.parts.chunk_size(key)  # all rungs have one program
             if size is None:
-                size = self.size or trainer.chunk_size(len(group), group[0], self.most)
+                hyperparameters = self.subject.hyperparameters(setting)
+                try:
+                    size = self.size or trainer.chunk_size(len(group), hyperparameters, self.most)
+                except CannotTrainError as error:
+                    all_runs = tuple(run for of_seed in runs for run in of_seed)
+                    self._note(Failed(Chunk(name, all_runs, done, epochs), str(error)))
+                    return
                 self.parts.keep_chunk_size(key, size)
             self.size = size
             chunks = [
@@ -490,73 +516,43 @@ class Study:
                 for seed, of_seed in enumerate(runs)
                 for begin in range(0, len(of_seed), size)
             ]
-            todo = (chunk for chunk in chunks if not self.parts.has(chunk.name))
-            with_states = ((chunk, self.parts.states(chunk.runs) if done else None) for chunk in todo)
-            for chunk, history, state in trainer.train(with_states, size):
-                self.parts.add(chunk, history, state if keep_all else _finished(state, self.model.optimizer))
+            works = (self._work(chunk) for chunk in chunks if not self.parts.has(chunk.name))
+            for trained in trainer.train(works, size, lambda: self.interrupted):
+                if isinstance(trained, Failed):
+                    self._note(trained)
+                    continue
+                chunk, history, state, processor = trained
+                self.parts.note_processor(processor)
+                self.parts.add(chunk, history, state if keep_all else _finished(state, self.subject.model.optimizer))
                 self._report()
 
-    def _trainer(self, setting: spaces.Setting) -> Trainer:
-        options = self.options
-        batch_size = int(setting.get("batch_size", 0)) or options["batch_size"]
-        return Trainer(
-            self.model, self.data, self.validation, batch_size, self._hyperparameters(batch_size), self._start,
-            lambda run: self._number(run) == 0, self._order, options["same_order"] or not options["shuffle"],
-            lambda: self.interrupted, signed(options["objective"]), options["patience"], self._so_far, self.memory,
-            self.quick,
-        )  # fmt: skip
+    def _work(self, chunk: Chunk) -> Work:
+        hyperparameters = tuple(self.subject.hyperparameters(self.settings[run.setting]) for run in chunk.runs)
+        so_far = tuple(self._so_far.get(run, (np.inf, 0)) for run in chunk.runs)
+        return Work(chunk, hyperparameters, so_far, self.parts.states(chunk.runs) if chunk.first_epoch else None)
 
-    def _hyperparameters(self, batch_size: int) -> list[dict[str, float]]:
-        """What differs from member to member; a schedule is made complete."""
-        mapped = [{n: float(v) for n, v in setting.items() if n not in _PROGRAM} for setting in self.settings]
-        if mapped[0].keys() & set(_SCHEDULE):
-            rows = len(jax.tree.leaves(self.data)[0])
-            total = self.options["epochs"] * math.ceil(rows / batch_size)
-            rate = float(np.asarray(self.model.optimizer.learning_rate))
-            mapped = [{"learning_rate": rate, "total_steps": total} | one for one in mapped]
-        return mapped
+    def _note(self, failed: Failed) -> None:
+        self.failures.append(failed)
+        settings = [self.settings[run.setting] for run in failed.chunk.runs]
+        shown = "; ".join(", ".join(f"{name} {value!r}" for name, value in one.items()) for one in settings[:_SHOWN])
+        more = f"; and {len(settings) - _SHOWN} more" if len(settings) > _SHOWN else ""
+        warnings.warn(
+            f"{len(settings)} runs could not be trained, the others go on: {failed.reason}. They are: {shown}{more}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
-    def _number(self, run: Run) -> int:
-        """Of its start: 0 is the model as it stands."""
-        return run.seed if self.options["same_start"] else run.setting * self.options["seeds"] + run.seed
-
-    def _start(self, run: Run) -> tuple[list, list]:
-        """The weights that a run starts with."""
-        number = self._number(run)
-        if number in self._starts:
-            return self._starts[number]
-        if number == 0:
-            groups = (self.model.trainable_variables, self.model.non_trainable_variables)
-            trainable, non_trainable = ([np.array(v.value) for v in group] for group in groups)
-        else:
-            trainable, non_trainable = self._drawn(number)
-        if self.options["same_start"]:  # else they would be as many as settings
-            self._starts[number] = trainable, non_trainable
-        return trainable, non_trainable
-
-    def _drawn(self, number: int) -> tuple[list, list]:
-        if self._kept is None:
-            self._kept = left_alone(self.model, self._batch)
-        try:
-            return drawn_start(self.model, self._kept, [self.options["seed"], number])
-        except Exception as error:
-            raise InputError(
-                "several starts need a model that can be made again from its configuration: "
-                f"{type(self.model).__name__} must have get_config and from_config as Keras's guide to "
-                f"serialization shows. Received: {reason(error)}"
-            ) from error
-
-    def _order(self, run: Run) -> np.random.RandomState | None:
-        options = self.options
-        if not options["shuffle"]:
-            return None
-        if options["same_order"]:
-            return np.random.RandomState(options["seed"] + run.seed)  # as in `lab.train`
-        return np.random.RandomState([options["seed"], run.seed, run.setting])
+    def _failed(self) -> pd.DataFrame:
+        rows = [
+            {"setting": run.setting, "seed": run.seed, **self.settings[run.setting], "reason": one.reason}
+            for one in self.failures
+            for run in one.chunk.runs
+        ]
+        return pd.DataFrame(rows, columns=["setting", "seed", *self.settings[0], "reason"])
 
     def _report(self) -> None:
         if self.on_progress is not None:
-            done, total = len(self.parts.runs()), len(self.settings) * self.options["seeds"]
+            done, total = self.parts.count(), len(self.settings) * self.options["seeds"]
             self.on_progress(Progress(done, total, time.perf_counter() - self.started, self._summary_so_far))
 
     def _summary_so_far(self) -> pd.DataFrame:
@@ -589,13 +585,13 @@ def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
     optimizer = without_scaler(optimizer)
     config = optimizer.get_config()
     for name in setting:
-        if name not in (*_SCHEDULE, "batch_size") and name not in config:
+        if name not in (*SCHEDULE, "batch_size") and name not in config:
             own = [known for known in hyperparameters.HYPERPARAMETERS if known in config]
             raise InputError(
                 f"{name} can be swept in a model whose optimizer has it. Received: a model with "
                 f"{type(optimizer).__module__}.{type(optimizer).__name__}, which has {listed(own)}"
             )
-    if setting.keys() & set(_SCHEDULE) and not isinstance(learning_rate_of(optimizer), keras.Variable):
+    if setting.keys() & set(SCHEDULE) and not isinstance(learning_rate_of(optimizer), keras.Variable):
         raise InputError(
             "learning_rate, warmup_steps and cosine_alpha can be swept where the optimizer's learning rate is a number."
             f" Received: {type(learning_rate_of(optimizer)).__name__}"
@@ -623,40 +619,6 @@ def _objective(asked: str | None, names: Sequence[str], validated: bool) -> str:
         received = repr(asked) if asked else f"none, and no {objective} is reported"
         raise InputError(f"objective must be one of {listed(names)}, or one with a minus. Received: {received}")
     return objective
-
-
-def _program_of(optimizer: Any, setting: spaces.Setting) -> tuple:
-    """Settings for which this is the same need the same program: flags, the batch size, and what is 0.
-
-    Keras's optimizers have other code for a momentum of 0; Adam's rule is the same for all its numbers.
-    """
-    flags = tuple(setting.get(name) for name in _PROGRAM)
-    if is_adam(optimizer):
-        return flags
-    return (*flags, *(value == 0 for name, value in setting.items() if name not in (*_PROGRAM, *_SCHEDULE)))
-
-
-@contextlib.contextmanager
-def _optimizer(model: keras.Model, setting: spaces.Setting) -> Iterator[None]:
-    """The model with its optimizer, or with one that has the variables that settings with this one's program need."""
-    own = model.optimizer
-    needed = {}
-    for name, value in setting.items():
-        now = getattr(without_scaler(own), name, None)
-        is_flag, is_number = isinstance(value, bool), not is_adam(own) and name not in (*_PROGRAM, *_SCHEDULE)
-        if (is_flag and value != now) or (is_number and now is not None and (value == 0) != (now == 0)):
-            needed[name] = value
-    if not needed:
-        yield
-        return
-    model.optimizer = optimizer_with(own, needed)
-    model.optimizer.build(model.trainable_variables)
-    if steps_of(own):  # settings of one sweep begin alike
-        go_on_from(own, model.optimizer)
-    try:
-        yield
-    finally:
-        model.optimizer = own
 
 
 def _fingerprint(model: keras.Model, data: Any, validation: Any, settings: Any, options: Any) -> str:

@@ -1,0 +1,70 @@
+"""A sweep on Ray whose process is killed, or ended by Ctrl-C, leaves no process behind and goes on to the same bits."""
+
+import fnmatch
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from adamkit import cli
+from adamkit.lab import disk
+from adamkit.lab.runs.folder import RunFolder
+from tests.cli.test_sweep_killed import SWEEP
+from tests.lab.sweeping.ray_cluster import HANGS, marked, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_with(name, number, sign, arguments):
+    """`adamkit` with arguments, which sends itself a signal when a file of this name is there for the n-th time."""
+    replace, left = disk.replace, [number]
+
+    def replace_and_signal(path, write):
+        replace(path, write)
+        left[0] -= fnmatch.fnmatch(path.name, name)
+        if left[0] == 0 and fnmatch.fnmatch(path.name, name):
+            os.kill(os.getpid(), sign)
+
+    disk.replace = replace_and_signal
+    sys.argv = ["adamkit", *arguments]
+    cli.main()
+
+
+def run_apart(folder, *arguments):
+    """`run_with` in a process of its own; its exit code, once no process that it began is left."""
+    mark = uuid.uuid4().hex
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    code = f"from tests.cli.test_sweep_ray import run_with; run_with(*{arguments!r})"
+    environment = os.environ | {"ADAMKIT_TEST": mark, "PYTHONPATH": paths}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, timeout=HANGS)
+    wait_until(lambda: not marked("ADAMKIT_TEST", mark))
+    return ended.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked at in /proc")
+def test_killed_and_interrupted_on_ray_it_ends_on_this_machine_with_the_same_bits(command_line, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    assert command_line(*SWEEP, "--no-report", "--out", "undisturbed")[0] == 0
+
+    killed = run_apart(tmp_path, "0-*.parquet", 3, signal.SIGKILL, (*SWEEP, "--ray", "--out", "killed"))
+    assert killed == -signal.SIGKILL
+    assert RunFolder.open("killed").read_record()["status"] == "running"
+    assert len(list(Path("killed/parts").glob("[0-9]*.parquet"))) == 3
+
+    resumed = ("sweep", "--resume", "killed", "--ray", "--no-report")
+    assert run_apart(tmp_path, "0-*.parquet", 2, signal.SIGINT, resumed) == 130
+    assert RunFolder.open("killed").read_record()["status"] == "interrupted"
+    assert len(list(Path("killed/parts").glob("[0-9]*.parquet"))) == 5
+
+    assert command_line("sweep", "--resume", "killed", "--no-report")[0] == 0
+    record = RunFolder.open("killed").read_record()
+    assert (record["status"], record["as_on_one_machine"]) == ("done", "bit for bit")
+    undisturbed, history = (RunFolder.open(name).read_history() for name in ("undisturbed", "killed"))
+    pd.testing.assert_frame_equal(undisturbed, history, check_exact=True)
