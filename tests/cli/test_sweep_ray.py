@@ -53,13 +53,13 @@ def test_killed_and_interrupted_on_ray_it_ends_on_this_machine_with_the_same_bit
     monkeypatch.chdir(tmp_path)
     assert command_line(*SWEEP, "--no-report", "--out", "undisturbed")[0] == 0
 
-    killed = run_apart(tmp_path, "0-*.parquet", 3, signal.SIGKILL, (*SWEEP, "--ray", "--out", "killed"))
+    killed = run_apart(tmp_path, "0-*.parquet", 3, int(signal.SIGKILL), (*SWEEP, "--ray", "--out", "killed"))
     assert killed == -signal.SIGKILL
     assert RunFolder.open("killed").read_record()["status"] == "running"
     assert len(list(Path("killed/parts").glob("[0-9]*.parquet"))) == 3
 
     resumed = ("sweep", "--resume", "killed", "--ray", "--no-report")
-    assert run_apart(tmp_path, "0-*.parquet", 2, signal.SIGINT, resumed) == 130
+    assert run_apart(tmp_path, "0-*.parquet", 2, int(signal.SIGINT), resumed) == 130
     assert RunFolder.open("killed").read_record()["status"] == "interrupted"
     assert len(list(Path("killed/parts").glob("[0-9]*.parquet"))) == 5
 

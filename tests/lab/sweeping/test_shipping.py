@@ -6,7 +6,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from adamkit.keras import Adam
 from adamkit.keras.internals import build_for, decays
@@ -35,7 +34,8 @@ def assert_same(ours, theirs):
         assert own.dtype == other.dtype
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dropout and batch normalization", "attention", "two inputs and two outputs"])
 def test_models_of_all_kinds(name):
     model = built(name)
     rng = np.random.default_rng(1)
@@ -71,6 +71,7 @@ def test_what_configurations_lose():
     assert float(losses[0]) == float(losses[1])
 
 
+@pytest.mark.slow
 def test_code_of_the_users_own_goes_along(tmp_path):
     """To a process that cannot import it, for a layer, a function of a layer and a loss."""
     source = """
@@ -101,17 +102,7 @@ sys.stdout.buffer.write(shipping.packed(model))
 
 
 def test_a_model_without_a_configuration_is_refused():
-    class Odd(keras.Model):
-        def __init__(self, width):
-            super().__init__()
-            self.out = layers.Dense(width)
-
-        def call(self, x):
-            return self.out(x)
-
-    model = Odd(2)
-    model.compile(optimizer=Adam(), loss="mse")
-    build_for(model, (np.ones((1, 2)), np.ones((1, 2)), None))
+    model = built("subclassed")
     with pytest.raises(InputError, match="made again from its configuration"):
         shipping.unpacked(shipping.packed(model))
 
