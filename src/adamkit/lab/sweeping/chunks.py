@@ -241,9 +241,9 @@ class Trainer:
         found: list[dict[str, np.ndarray]] = []
         for begin in range(0, runs, size):
             places = [min(begin + place, runs - 1) for place in range(size)]
-            weights: Any = ([array[places] for array in group] for group in (state.trainable, state.non_trainable))
-            members = Members(*weights, optimizer=[], hyperparameters={})
-            logs = self._program.evaluate(jax.device_put(members, self._devices[0]), data, self.batch_size)
+            groups = state.trainable, state.non_trainable
+            weights = tuple([array[places] for array in group] for group in groups)
+            logs = self._program.evaluate_weights(jax.device_put(weights, self._devices[0]), data, self.batch_size)
             found.append({name: np.asarray(values, np.float64) for name, values in jax.device_get(logs).items()})
         return {name: np.concatenate([part[name] for part in found])[:runs] for name in found[0]}
 

@@ -215,8 +215,12 @@ class Program:
 
     def evaluate(self, members: Members, data: Data, batch_size: int) -> Logs:
         """Loss and metrics of every member on `data`."""
+        return self.evaluate_weights(self._evaluated(members), data, batch_size)
+
+    def evaluate_weights(self, weights: Weights, data: Data, batch_size: int) -> Logs:
+        """Loss and metrics on `data` of weights that are to be used as they are."""
         by = self._evaluator
-        return by._call("test", by._test, self._evaluated(members), data, batch_size=batch_size)
+        return by._call("test", by._test, weights, data, batch_size=batch_size)
 
     def _evaluated(self, members: Members) -> Weights:
         """What `evaluate` looks at: of schedule-free steps the average."""
