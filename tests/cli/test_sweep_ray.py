@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from adamkit import cli
+from adamkit.cli import options
 from adamkit.lab import disk
 from adamkit.lab.runs.folder import RunFolder
 from tests.cli.test_sweep_killed import SWEEP
 from tests.lab.sweeping.ray_cluster import HANGS, marked, wait_until
+from tests.lab.sweeping.test_executors import Reluctant
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +61,8 @@ def test_killed_and_interrupted_on_ray_it_ends_on_this_machine_with_the_same_bit
     assert len(list(Path("killed/parts").glob("[0-9]*.parquet"))) == 3
 
     resumed = ("sweep", "--resume", "killed", "--ray", "--no-report")
-    assert run_apart(tmp_path, "0-*.parquet", 2, int(signal.SIGINT), resumed) == 130
+    # A request to end does what Ctrl-C does, and Ray must not have taken it over.
+    assert run_apart(tmp_path, "0-*.parquet", 2, int(signal.SIGTERM), resumed) == 130
     assert RunFolder.open("killed").read_record()["status"] == "interrupted"
     assert len(list(Path("killed/parts").glob("[0-9]*.parquet"))) == 5
 
@@ -68,3 +71,21 @@ def test_killed_and_interrupted_on_ray_it_ends_on_this_machine_with_the_same_bit
     assert (record["status"], record["as_on_one_machine"]) == ("done", "bit for bit")
     undisturbed, history = (RunFolder.open(name).read_history() for name in ("undisturbed", "killed"))
     pd.testing.assert_frame_equal(undisturbed, history, check_exact=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("always:.*could not be trained:RuntimeWarning")
+def test_runs_that_could_not_be_trained_are_shown_and_recorded(command_line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, "executor", lambda ray: Reluctant(settings=[5]) if ray else None)
+    code, out, error = command_line(*SWEEP[:-2], "--ray", "here", "--no-report", "--out", "sweep")
+    assert code == 0
+    assert "adamkit: warning: 4 runs could not be trained, the others go on: it is too late. They are: " in error
+    lines = out.splitlines()
+    assert "failed 16 runs: it is too late" in lines
+    assert "next   adamkit sweep --resume sweep" in lines
+    record = RunFolder.open("sweep").read_record()
+    assert record["status"] == "done"
+    assert sorted({run["setting"] for run in record["failed"]}) == [4, 5, 6, 7]
+    assert command_line("sweep", "--resume", "sweep", "--no-report")[0] == 0
+    assert "failed" not in RunFolder.open("sweep").read_record()

@@ -1,4 +1,6 @@
-"""The memory that a process may take is the least of what the machine and its control groups leave."""
+"""The memory that a process may take is the least of what the machine and its control groups leave; its processor."""
+
+import os
 
 import pytest
 
@@ -29,3 +31,8 @@ def test_limits(tmp_path, files, expected):
 
 def test_a_machine_that_does_not_say(tmp_path):
     assert machine.free_memory(tmp_path) == machine.UNKNOWN
+
+
+def test_the_processor_is_named_with_its_cores():
+    assert machine.processor().endswith(f", {machine.cores()} cores")
+    assert 1 <= machine.cores() <= (os.cpu_count() or 1)

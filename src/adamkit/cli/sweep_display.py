@@ -100,10 +100,12 @@ class SweepDisplay(Output):
             self.note(f"done   {settings} in {duration(result.seconds)}{first}")
             if result.at_once == 1 and len(plan.space) > (os.cpu_count() or 1):
                 self.note("       one after the other on each core, which is the faster way for a model of this size")
+        if len(result.failed):
+            self.note(f"failed {_counted(len(result.failed), 'run')}: {result.failed.reason.iloc[-1]}")
         if len(summary):
             self._show_result(result, summary)
         self.note(f"saved  {path}: {', '.join(files(path))}")
-        if result.interrupted:
+        if result.interrupted or len(result.failed):
             self.note(f"next   adamkit sweep --resume {path}")
         elif np.min(summary["diverged"]) < 1:
             self.note(f"next   adamkit train --best-of {path}")

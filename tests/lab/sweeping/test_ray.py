@@ -1,5 +1,6 @@
 """A sweep on a Ray cluster gives what it gives on one machine, whatever happens to workers, machines and chunks."""
 
+import doctest
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from keras import layers
 from adamkit import lab
 from adamkit.keras import Adam
 from adamkit.lab.errors import InputError
+from adamkit.lab.sweeping import cluster
 from tests.lab.sweeping.ray_cluster import forking, wait_until
 
 ray = pytest.importorskip("ray")
@@ -174,6 +176,10 @@ def test_a_machine_with_other_versions_is_named_before_anything_is_trained(ray_c
     finally:
         ray_cluster.remove_node(node)
     assert not list((tmp_path / "folder" / "parts").glob("[0-9]*"))
+
+
+def test_the_example_runs():
+    assert doctest.testmod(cluster).failed == 0
 
 
 def test_a_comparison_is_that_of_this_machine():

@@ -32,7 +32,7 @@ from adamkit.lab.comparing.search import borders, widened
 from adamkit.lab.errors import InputError
 from adamkit.lab.sweeping import sealed, spaces
 from adamkit.lab.sweeping.chunks import UnmappableError, free_memory
-from adamkit.lab.sweeping.executors import Executor, Threads
+from adamkit.lab.sweeping.executors import CannotTrainError, Executor, Threads
 from adamkit.lab.sweeping.remaking import remade
 from adamkit.lab.sweeping.sealed import Seal
 from adamkit.lab.sweeping.sweeper import Study
@@ -320,7 +320,8 @@ class Tuning:
         if study.interrupted:
             return None
         if study.failures:  # what is compared must have had the same chances
-            raise RuntimeError(f"{name} could not be trained with all of its settings: {study.failures[-1].reason}")
+            reason = study.failures[-1].reason
+            raise CannotTrainError(f"{name} could not be trained with all of its settings: {reason}")
         self._done[key] = len(settings) * seeds
         return _Trained(study, history, self._ends(study, history))
 

@@ -55,8 +55,9 @@ class Ray:
         ModuleNotFoundError: Ray is not installed.
 
     Example:
-        >>> Ray(cpus_per_task=2).gpus_per_task
-        0
+        >>> from adamkit import lab
+        >>> lab.Ray(cpus_per_task=2)
+        Ray(address=None, cpus_per_task=2, gpus_per_task=0)
     """
 
     address: str | None = None
@@ -184,14 +185,10 @@ class _Session:
             return found
 
         asked = self.ray.remote(num_cpus=0, max_retries=ATTEMPTS)(versions)
-        answers = {
-            node["NodeManagerHostname"]: asked.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(_SAME)
-            for node in nodes
-        }
+        on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        answers = [asked.options(scheduling_strategy=one).remote(_SAME) for one in on]
         here = versions(_SAME)
-        for name, answer in answers.items():
+        for node, answer in zip(nodes, answers, strict=True):
             try:
                 there = self.ray.get(answer)
             except self.ray.exceptions.RayError:  # it has gone meanwhile
@@ -201,7 +198,7 @@ class _Session:
             if others:
                 raise InputError(
                     "all machines of a cluster must have the versions of this process. Received: "
-                    f"{name} with {', '.join(others)}"
+                    f"{node['NodeManagerHostname']} with {', '.join(others)}"
                 )
 
 

@@ -28,8 +28,8 @@ class Failed:
     reason: str
 
 
-class CannotTrainError(RuntimeError):
-    """No worker of an executor could train what it was asked for; the message says why."""
+class CannotTrainError(OSError):
+    """No worker of an executor could train what it was asked for; the message says why. A failure of the machines."""
 
 
 class Chunks(Protocol):

@@ -292,7 +292,7 @@ def sweep(
         ValueError: An argument is out of range, a hyperparameter is unknown or not one of the model's optimizer, the
             arrays differ in their number of rows, the model cannot be mapped, or one run does not fit into memory
             (`InputError`, a ValueError, where the message is for users of the command line too).
-        RuntimeError: The executor could train none of the runs.
+        OSError: The executor could train none of the runs.
 
     Example:
         >>> import keras, numpy as np
@@ -401,7 +401,7 @@ class Study:
         """Train what is not trained yet.
 
         Raises:
-            RuntimeError: None of the runs could be trained.
+            CannotTrainError: The executor could train none of the runs.
         """
         with (executor or Threads()).connected() as session:
             return self.run_in(session)
@@ -410,7 +410,7 @@ class Study:
         """`run`, with an executor that is connected already."""
         self._run(session)
         if self.failures and not self.parts.runs():
-            raise RuntimeError(f"none of the runs could be trained: {self.failures[-1].reason}")
+            raise CannotTrainError(f"none of the runs could be trained: {self.failures[-1].reason}")
         return SweepResult(
             self.parts.history(self.settings, self.names), self.settings, self.options["objective"],
             self.options["epochs"], time.perf_counter() - self.started, self.interrupted, self.folder,
