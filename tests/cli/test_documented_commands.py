@@ -39,6 +39,7 @@ TAKES_UP = ("--from", "--resume")  # what was begun, as it was begun
 
 
 FEWER = {r":log:\d+": ":log:4", r"--sobol \d+": "--sobol 8", r"--budget \d+": "--budget 4"}
+FEWER[r"--ray( \S+:\S+)?"] = ""  # there is a test of both forms, on a cluster, in tests/lab/sweeping/test_ray.py
 
 
 @pytest.fixture(autouse=True)

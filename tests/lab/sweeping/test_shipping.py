@@ -103,7 +103,7 @@ sys.stdout.buffer.write(shipping.packed(model))
 
 def test_a_model_without_a_configuration_is_refused():
     model = built("subclassed")
-    with pytest.raises(InputError, match="made again from its configuration"):
+    with pytest.raises(InputError, match="another process makes again from its configuration"):
         shipping.unpacked(shipping.packed(model))
 
 
