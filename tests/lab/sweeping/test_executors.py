@@ -72,9 +72,7 @@ def whole(model):
 
 
 def test_what_is_not_trained_is_said_and_tried_again_when_the_sweep_goes_on(model, whole, tmp_path):
-    with pytest.warns(
-        RuntimeWarning, match=r"4 runs .*: it is too late.*rate 0.001, batch_size 16; .* and 1"
-    ):
+    with pytest.warns(RuntimeWarning, match=r"4 runs .*: it is too late.*rate 0.001, batch_size 16; .* and 1"):
         result = sweep(model, folder=tmp_path, executor=Reluctant(batch_sizes=[16]))
     assert result.failed.columns.tolist() == ["setting", "seed", "learning_rate", "batch_size", "reason"]
     assert result.failed.setting.tolist() == [4, 5, 6, 7]
