@@ -105,10 +105,12 @@ def check_amsgrad(carried: Carried, *, amsgrad: bool) -> None:
             )
 
 
-def refuse_schedule_free(name: str, *, schedule_free: bool) -> None:
-    """ValueError where an optimizer averages: each framework keeps its sum of weights in another way."""
+def refuse_further_state(name: str, *, schedule_free: bool, auto: bool) -> None:
+    """ValueError where an optimizer averages or finds its learning rate: each framework keeps that in another way."""
     if schedule_free:
         raise ValueError(f"{name} must be of schedule_free=False. Received: one of schedule_free=True")
+    if auto:
+        raise ValueError(f"{name} must have a learning rate of its own. Received: one whose learning rate is 'auto'")
 
 
 def remainder_of(parameter: Parameter, value: NDArray, parameter_rounding: str) -> NDArray | None:

@@ -48,6 +48,7 @@ class Coefficients(NamedTuple):
     gradient_share: Scalar = 0.0  # of g beside `step_size` of m, with `nesterov`
     root_share: Scalar = 1.0  # with `rectified`: 0 in the first steps, which are not divided by √v̂ + ε
     clip: Scalar = 0.0  # with `adopt`: the bound of g/√v
+    gradient_scale: Scalar = 1.0  # what g is multiplied by, by whoever calls `update`
     averaging: Scalar = 0.0  # with `schedule_free`: c, the weight of this step's z in the average x
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from adamkit import arrays, moments, rounding, rule, variants
+from adamkit import arrays, moments, prodigy, rounding, rule, variants
 from adamkit.description import Description, Row, described, formats
 from adamkit.guards import check_nonfinite, not_finite
 from adamkit.keras.averages import let_models_follow
@@ -53,7 +53,9 @@ class Adam(keras.optimizers.Adam):
 
     Args:
         learning_rate: η, a float >= 0, a `keras.optimizers.schedules.LearningRateSchedule` or a callable without
-            arguments. Defaults to 0.001.
+            arguments. Or `"auto"`: it is found while training (Prodigy, Mishchenko and Defazio 2023, arXiv:2306.06101),
+            from 1e-6 upwards; `optimizer.learning_rate` is always what it is now. Two more arrays are kept of each
+            variable. Defaults to 0.001.
         beta_1: 0 <= β₁ < 1, the decay rate of the first moment. Defaults to 0.9.
         beta_2: 0 <= β₂ < 1, the decay rate of the second moment. Defaults to 0.999.
         epsilon: ε >= 0. Defaults to 1e-7.
@@ -159,6 +161,9 @@ class Adam(keras.optimizers.Adam):
         groups: Any = None,
         **kwargs: Any,
     ):
+        is_auto = isinstance(learning_rate, str) and learning_rate == "auto"
+        if is_auto:
+            learning_rate = prodigy.START
         checked: Any = learning_rate
         if not callable(learning_rate):  # a schedule is callable
             checked = rule.check_number("learning_rate", _number(learning_rate))
@@ -202,7 +207,11 @@ class Adam(keras.optimizers.Adam):
         )
         if schedule_free:
             let_models_follow()
+        self.finds_rate = is_auto
+        self._estimate: Any = None  # learning_rate="auto": r of `prodigy.Estimate`
         self._grouping = groups if isinstance(groups, Groups) else Groups(groups)
+        if is_auto:
+            self._check_auto()
 
     @property
     def groups(self) -> dict[str, dict[str, Any]] | None:
@@ -227,6 +236,30 @@ class Adam(keras.optimizers.Adam):
             self._guard = super().add_variable((2,), dtype="int32", name="nonfinite")
         if self.schedule_free:
             self._averages = super().add_variable((2,), dtype="float32", name="averages")
+        if self.finds_rate:
+            self._estimate = super().add_variable((1,), dtype="float32", name="agreement")
+            trained = [variable for variable in var_list if not self._overwrite_variable_with_gradient(variable)]
+            added = self.add_variable_from_reference
+            self._starts = {id(variable): added(variable, name="start") for variable in trained}
+            self._sums = {id(variable): added(variable, name="sum") for variable in trained}
+
+    def _check_auto(self) -> None:
+        reasons = {
+            "rectified": "its steps do not follow from d times the gradient",
+            "adopt": "its steps do not follow from d times the gradient",
+            "schedule_free": "its average has no place in the estimate",
+        }
+        for name, reason in reasons.items():
+            if getattr(self, name):
+                raise ValueError(f"learning_rate='auto' does not go with {name}=True: {reason}. Received: both")
+        if not self.adaptivity:
+            raise ValueError(
+                "learning_rate='auto' needs adaptivity=True: its estimate is of Adam's steps. Received: False"
+            )
+        if any("learning_rate" in name for own in (self.groups or {}).values() for name in own):
+            raise ValueError(
+                "learning_rate='auto' does not go with learning rates in groups: it is for all. Received: both"
+            )
 
     def _add_scales(self, variables: Any) -> list[list]:
         """For each variable and each of its moments the variable that holds its scales, or None."""
@@ -325,6 +358,7 @@ class Adam(keras.optimizers.Adam):
         place, slots, remainder = self._own.places[index], self._slots(variable), self._remainders[index]
         kept = self._state([variable]) + ([averages_of(self)[index]] if self.use_ema else [])
         kept += [self._accumulated_gradients[index]] if self.gradient_accumulation_steps else []
+        kept += [self._starts[id(variable)], self._sums[id(variable)]] if self.finds_rate else []
         rate = _python_number(self._own.settings[place].rate(self.learning_rate, self._iterations))
         decay = self._own.settings[place].weight_decay
         decay = (self.weight_decay or 0.0) if decay is None else decay
@@ -348,7 +382,7 @@ class Adam(keras.optimizers.Adam):
                 "epsilon": self.epsilon,
                 "weight_decay": decay if self._use_weight_decay(variable) else 0.0,
             }
-            | {name: True for name in ("amsgrad", "epsilon_hat", *SWITCHES) if getattr(self, name)},
+            | {name: True for name in ("amsgrad", "epsilon_hat", "finds_rate", *SWITCHES) if getattr(self, name)},
         )
 
     def finalize_variable_values(self, var_list):
@@ -501,10 +535,51 @@ class Adam(keras.optimizers.Adam):
             self.assign(self._remainders[index], remainder)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if self._estimate is not None:
+            self._step_with_found_rate(grads, trainable_variables, learning_rate)
+            return
         self._step_all(grads, trainable_variables, learning_rate)
         if self._averages is not None:
             weight = rule.averaging_weight(ops.cast(learning_rate, "float32"))
             self._averages.assign(self._averages + ops.stack([weight, ops.zeros_like(weight)]))
+
+    def _step_with_found_rate(self, grads: Any, variables: Any, learning_rate: Any) -> None:
+        """A step by d, which is the learning rate, and the d of the next one."""
+        d, first = ops.cast(learning_rate, "float32"), ops.equal(self.iterations, 0)
+        beta_1, beta_2 = _decay(self.beta_1), _decay(self.beta_2)
+        correction: Any = 1.0
+        if self.bias_correction:
+            with _float64():
+                rates = [
+                    rule.bias_correction(ops.cast(self._step(), "float64"), beta, ops) for beta in (beta_1, beta_2)
+                ]
+                correction = ops.cast(ops.sqrt(rates[1]) / rates[0], "float32")
+        weight: Any = prodigy.weight(d, correction)
+        root: Any = ops.sqrt(ops.cast(beta_2.beta, "float32"))
+        agreement: Any = 0.0
+        size: Any = 0.0
+        scaled = []
+        for gradient, variable in zip(grads, variables, strict=True):
+            dtype = _arithmetic_dtype(variable)
+            g: Any = ops.cast(_dense(gradient), dtype)
+            wide = self._wide(variable)
+            start, kept = self._starts[id(variable)], self._sums[id(variable)]
+            begun: Any = ops.where(first, ops.cast(wide, start.dtype), ops.convert_to_tensor(start))
+            before: Any = ops.convert_to_tensor(kept)
+            s = before * ops.cast(root, dtype) + g * ops.cast(weight, dtype)
+            agreement = agreement + ops.cast(ops.sum(g * (begun - wide)), "float32")
+            size = size + ops.cast(ops.sum(ops.abs(s)), "float32")
+            self.assign(start, begun)
+            self.assign(kept, s)
+            scaled.append(ops.cast(d, dtype) * g)
+        after = prodigy.advanced(prodigy.Estimate(d, self._estimate[0]), weight * agreement, size, root, ops)
+        coefficients = self._coefficients(d)
+        with _float64():
+            found = ops.cast(after.distance, "float64")
+            coefficients = [k._replace(epsilon=k.epsilon * found) for k in coefficients]
+        super()._backend_update_step(scaled, variables, coefficients)
+        self._estimate.assign(ops.reshape(after.agreement, (1,)))
+        self._learning_rate.assign(after.distance)
 
     def _step_all(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         backend = keras.backend.backend()
@@ -618,7 +693,8 @@ class Adam(keras.optimizers.Adam):
         import jax
         from jax.core import Tracer
 
-        state = [*variables, *self._state(variables), self._iterations]
+        averages = [] if self._averages is None else [self._averages]
+        state = [*variables, *self._state(variables), *averages, self._iterations]
         values = [variable.value for variable in state]
         traced = any(isinstance(value, Tracer) for value in (*gradients, *values))
         if traced or values[0] is not own_value(variables[0]):  # the latter in a `StatelessScope`: the caller's arrays
@@ -657,8 +733,7 @@ class Adam(keras.optimizers.Adam):
         """The optimizer's variables that belong to these variables of the model."""
         kept = [part for variable in variables for slot in self._slots(variable) for part in slot.variables]
         remainders = [self._remainders[self._get_variable_index(variable)] for variable in variables]
-        averages = [] if self._averages is None else [self._averages]
-        return kept + [remainder for remainder in remainders if remainder is not None] + averages
+        return kept + [remainder for remainder in remainders if remainder is not None]
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` does it, so that a step rounds once."""
@@ -705,6 +780,8 @@ class Adam(keras.optimizers.Adam):
 
     def _loaded(self, arrays: list[np.ndarray]) -> bool:
         """Whether the state could be set to these arrays; m and schedule-free's x - y stand in the same place."""
+        if self.finds_rate:  # whose moments are of d times the gradient
+            return False
         has_averages = bool(arrays) and arrays[-1].shape == (2,) and arrays[-1].dtype == "float32"
         if self._averages is None:
             if load_state(self, arrays):
@@ -735,7 +812,8 @@ class Adam(keras.optimizers.Adam):
         own = {name: getattr(self, name) for name in _OWN_ARGUMENTS}
         if self.groups is not None:
             own |= {"groups": self._grouping.config(), "groups_made_for": self._own.paths if self.built else []}
-        return super().get_config() | own
+        found = {"learning_rate": "auto"} if self.finds_rate else {}
+        return super().get_config() | own | found
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -795,6 +873,8 @@ class Adam(keras.optimizers.Adam):
         """
         if self.groups is not None:
             raise ValueError("groups must be None for a keras.optimizers.Adam, which has none. Received: some")
+        if self.finds_rate:
+            raise ValueError("learning_rate must be a number for a keras.optimizers.Adam. Received: 'auto'")
         if (variant := self._variant()) != ADAM:
             raise ValueError(f"only Adam itself can become a keras.optimizers.Adam. Received: {variant.name()}")
         for name in _PARTS:

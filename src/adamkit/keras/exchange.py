@@ -82,7 +82,8 @@ def _built(optimizer: Any, name: str) -> Any:
     optimizer = without_scaler(optimizer)
     if not optimizer.built:
         raise ValueError(f"{name} must be built on its variables: {name}.build(model.trainable_variables)")
-    states.refuse_schedule_free(name, schedule_free=getattr(optimizer, "schedule_free", False))
+    schedule_free, auto = (getattr(optimizer, name, False) for name in ("schedule_free", "finds_rate"))
+    states.refuse_further_state(name, schedule_free=schedule_free, auto=auto)
     return optimizer
 
 

@@ -14,8 +14,8 @@ def scalars(coefficients: rule.Coefficients, maximize: bool, dtype: str) -> tupl
         dtype: Of the parameters.
 
     Returns:
-        Step size, ε, shrinkage, penalty and the gradient's sign; then for m and for v whether its mean goes from the
-        old value, as `rule.moving_average` does for β >= 0.5, and the weight of the
+        Step size, ε, shrinkage, penalty and what the gradient is multiplied by; then for m and for v whether its mean
+        goes from the old value, as `rule.moving_average` does for β >= 0.5, and the weight of the
         difference or of the old value; then 1 - β₂, and the largest |g|, as in `rule.second_average` and `bounded`.
     """
     first, second = coefficients.first_decay, coefficients.second_decay
@@ -25,7 +25,7 @@ def scalars(coefficients: rule.Coefficients, maximize: bool, dtype: str) -> tupl
         coefficients.epsilon,
         coefficients.shrinkage,
         coefficients.penalty,
-        -1.0 if maximize else 1.0,
+        -coefficients.gradient_scale if maximize else coefficients.gradient_scale,
         float(first_forward),
         first.complement if first_forward else first.beta,
         float(second_forward),

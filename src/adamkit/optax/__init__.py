@@ -1,5 +1,6 @@
 """Adam for JAX, as gradient transformations with optax's signatures and state."""
 
+from adamkit.optax.automatic import Prodigy
 from adamkit.optax.conversion import from_optax, to_optax
 from adamkit.optax.describing import describe
 from adamkit.optax.guard import Guarded
@@ -12,6 +13,7 @@ __all__ = [
     "Guarded",
     "Int8AdamState",
     "Int8AmsgradState",
+    "Prodigy",
     "ScheduleFree",
     "adam",
     "adamw",

@@ -10,6 +10,7 @@ import optax
 
 from adamkit import carried as states
 from adamkit.carried import Carried, Moment, Parameter
+from adamkit.optax.automatic import Prodigy
 from adamkit.optax.state import (
     AMSGRAD_STATES,
     MOMENTS,
@@ -24,12 +25,12 @@ from adamkit.optax.state import (
 )
 
 _NAMES: dict[str, str] = dict(zip(MOMENTS, states.MOMENTS, strict=True))
-_PARTS = (*STATES, Float32Parameters, ScheduleFree, optax.ScaleByScheduleState)
+_PARTS = (*STATES, Float32Parameters, ScheduleFree, Prodigy, optax.ScaleByScheduleState)
 
 
 def has(state: Any) -> bool:
     """Whether there is a state of Adam in it."""
-    return any(isinstance(part, STATES) for part in _parts(state))
+    return any(isinstance(part, (*STATES, Prodigy)) for part in _parts(state))
 
 
 def carried(state: Any) -> Carried:
@@ -81,7 +82,8 @@ def _parts(state: Any) -> list[Any]:
 
 def _only(state: Any, name: str) -> Any:
     parts = _parts(state)
-    states.refuse_schedule_free(name, schedule_free=any(isinstance(part, ScheduleFree) for part in parts))
+    schedule_free, auto = (any(isinstance(part, kind) for part in parts) for kind in (ScheduleFree, Prodigy))
+    states.refuse_further_state(name, schedule_free=schedule_free, auto=auto)
     found = [part for part in parts if isinstance(part, STATES)]
     if len(found) != 1:
         accepted = ", ".join(kind.__name__ for kind in STATES)

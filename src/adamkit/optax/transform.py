@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from adamkit import moments, rounding, rule, variants
+from adamkit.optax.automatic import check_auto, with_found_rate
 from adamkit.optax.guard import guarded
 from adamkit.optax.state import (
     Float32Parameters,
@@ -27,7 +28,7 @@ _ROUNDINGS = ("nearest", "compensated")
 
 
 def adam(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: optax.ScalarOrSchedule | str,
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
     eps: jax.typing.ArrayLike = 1e-8,
@@ -50,7 +51,10 @@ def adam(
     dtype of the gradients, as in optax.
 
     Args:
-        learning_rate: η >= 0, or a schedule: a function of the number of steps done.
+        learning_rate: η >= 0, or a schedule: a function of the number of steps done. Or "auto": it is found while
+            training (Prodigy, Mishchenko and Defazio 2023, arXiv:2306.06101; `optax.contrib.prodigy`), from 1e-6
+            upwards. The state, a `Prodigy`, has it as `distance`, and two more arrays of each parameter; `update` needs
+            the parameters.
         b1: 0 <= β₁ < 1, the decay rate of the first moment.
         b2: 0 <= β₂ < 1, the decay rate of the second moment.
         eps: ε >= 0, added to the root of the bias-corrected second moment.
@@ -96,10 +100,16 @@ def adam(
         >>> bool(jnp.abs(x).max() < 1e-3)
         True
     """
+    if check_auto(learning_rate, rectified=rectified, adopt=adopt, schedule_free=schedule_free):
+        made = functools.partial(
+            adam, b1=b1, b2=b2, eps_root=eps_root, mu_dtype=mu_dtype, nesterov=nesterov, cautious=cautious,
+            moment_dtype=moment_dtype, parameter_rounding=parameter_rounding,
+        )  # fmt: skip
+        return guarded(with_found_rate(lambda rate, eps: made(rate, eps=eps), b1, b2, eps), on_nonfinite)  # pyright: ignore[reportArgumentType]
     switches = Variant(nesterov, rectified, cautious, adopt, schedule_free)
     variant = variants.check(switches, epsilon=eps)  # pyright: ignore[reportArgumentType]
     numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant)
-    rest = optax.scale_by_learning_rate(learning_rate)
+    rest = optax.scale_by_learning_rate(learning_rate)  # pyright: ignore[reportArgumentType]
     made = _transformation(
         numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding, schedule_free=schedule_free
     )
@@ -107,7 +117,7 @@ def adam(
 
 
 def adamw(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: optax.ScalarOrSchedule | str,
     b1: jax.typing.ArrayLike = 0.9,
     b2: jax.typing.ArrayLike = 0.999,
     eps: jax.typing.ArrayLike = 1e-8,
@@ -161,13 +171,20 @@ def adamw(
         >>> round(float(updates[0]), 4)  # -0.1 · 0.5 · 4
         -0.2
     """
+    if check_auto(learning_rate, rectified=rectified, adopt=adopt, schedule_free=schedule_free):
+        made = functools.partial(
+            adamw, b1=b1, b2=b2, eps_root=eps_root, mu_dtype=mu_dtype, nesterov=nesterov, cautious=cautious,
+            weight_decay=weight_decay, mask=mask,
+            moment_dtype=moment_dtype, parameter_rounding=parameter_rounding,
+        )  # fmt: skip
+        return guarded(with_found_rate(lambda rate, eps: made(rate, eps=eps), b1, b2, eps), on_nonfinite)  # pyright: ignore[reportArgumentType]
     switches = Variant(nesterov, rectified, cautious, adopt, schedule_free)
     variant = variants.check(switches, epsilon=eps)  # pyright: ignore[reportArgumentType]
     numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant)
     if not callable(weight_decay):
         weight_decay = _number("weight_decay", weight_decay)
     decays = optax.add_decayed_weights(weight_decay, mask)
-    rest = [decays, optax.scale_by_learning_rate(learning_rate)]
+    rest = [decays, optax.scale_by_learning_rate(learning_rate)]  # pyright: ignore[reportArgumentType]
     made = _transformation(
         numbers, rest, weight_decay, mask, mu_dtype, moment_dtype, parameter_rounding, schedule_free=schedule_free
     )

@@ -11,6 +11,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from adamkit.description import Description
 from adamkit.guards import check_nonfinite, not_finite
 from adamkit.torch.arguments import checked, checked_parameters
+from adamkit.torch.automatic import found_rate
 from adamkit.torch.averages import refuse_averages, use_averages
 from adamkit.torch.checkpoints import checked_groups, loaded_state
 from adamkit.torch.describing import describe
@@ -32,7 +33,10 @@ class Adam(torch.optim.Adam):
     Args:
         params: The parameters to optimize, (name, parameter) pairs, or dicts of them with options of their own, as in
             `torch.optim`. Parameters without a gradient are left alone.
-        lr: η >= 0, the learning rate; a number or a tensor with one element.
+        lr: η >= 0, the learning rate; a number or a tensor with one element. Or "auto": it is found while training
+            (Prodigy, Mishchenko and Defazio 2023, arXiv:2306.06101), for each group by itself, from 1e-6 upwards; the
+            group's "lr" is always what it is now, and no scheduler is to set it. Two more arrays are kept of each
+            parameter, and a step reads all gradients before it.
         betas: (β₁, β₂), the decay rates of the two moments, each 0 <= β < 1.
         eps: ε >= 0, added to the root of the bias-corrected second moment.
         weight_decay: λ >= 0.
@@ -96,7 +100,7 @@ class Adam(torch.optim.Adam):
     def __init__(
         self,
         params: ParamsT,
-        lr: float | Tensor = 1e-3,
+        lr: float | Tensor | str = 1e-3,
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -124,6 +128,7 @@ class Adam(torch.optim.Adam):
             raise ValueError(f"on_nonfinite must be 'propagate' with capturable=True. Received: {on_nonfinite!r}")
         defaults = {
             "lr": lr,
+            "auto": isinstance(lr, str) and lr == "auto",
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
@@ -160,6 +165,7 @@ class Adam(torch.optim.Adam):
         for group in self.param_groups:
             for name in SWITCHES:  # which a pickle of before does not have
                 group.setdefault(name, False)
+            group.setdefault("auto", False)
         self._memory = Memory()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -175,6 +181,8 @@ class Adam(torch.optim.Adam):
             raise KeyError("param_group must have the key 'params'")
         where = f"parameter group {len(self.param_groups)}"
         options = {name: param_group.get(name, default) for name, default in self.defaults.items()}
+        if "lr" in param_group and "auto" not in param_group:
+            options["auto"] = isinstance(param_group["lr"], str) and param_group["lr"] == "auto"
         param_group.update(checked(options, where))
         if not isinstance(param_group["params"], (Tensor, set)):
             param_group["params"] = checked_parameters(param_group["params"], options, where)
@@ -213,7 +221,8 @@ class Adam(torch.optim.Adam):
             return loss
         first = 0
         for group in self.param_groups:
-            step_group(group, first, self.state, self._memory)
+            with found_rate(group, self.state):
+                step_group(group, first, self.state, self._memory)
             first += len(group["params"])
         return loss
 

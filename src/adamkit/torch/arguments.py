@@ -8,15 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamkit import moments, rounding, variants
+from adamkit import moments, prodigy, rounding, variants
 from adamkit.variants import SWITCHES, Variant
 
 
 def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
     """`options` with betas as two floats; raises as `torch.optim.Adam` does, naming the option and what is accepted."""
     suffix = f" ({where})" if where else ""
+    if isinstance(options["lr"], str):
+        if options["lr"] != "auto":
+            raise TypeError(f"lr must be a finite number >= 0 or 'auto'. Received: {options['lr']!r}{suffix}")
+        options = options | {"lr": prodigy.START}
     lr, betas, foreach, capturable = (options[name] for name in ("lr", "betas", "foreach", "capturable"))
-    flags = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "lazy", *SWITCHES)
+    flags = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "lazy", "auto", *SWITCHES)
     for name in flags:
         if not isinstance(options[name], bool):
             raise TypeError(f"{name} must be True or False. Received: {options[name]!r}{suffix}")
@@ -61,6 +65,16 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
     for name, reason in (("capturable", summed), ("differentiable", summed), ("lazy", "each step averages every row")):
         if options["schedule_free"] and options[name]:
             raise ValueError(f"schedule_free=True does not go with {name}=True: {reason}. Received: both{suffix}")
+    found = "the learning rate is found on the host"
+    unscaled = "its steps do not follow from d times the gradient"
+    for name, reason in (
+        ("capturable", found), ("differentiable", found), ("lazy", "its estimate is of whole gradients"),
+        ("rectified", unscaled), ("adopt", unscaled), ("schedule_free", "its average has no place in the estimate"),
+    ):  # fmt: skip
+        if options["auto"] and options[name]:
+            raise ValueError(f"lr='auto' does not go with {name}=True: {reason}. Received: both{suffix}")
+    if options["auto"] and options["weight_decay"] and not options["decoupled_weight_decay"]:
+        raise ValueError(f"lr='auto' needs decoupled_weight_decay=True: λθ is no gradient of the loss{suffix}")
     for name, reason in (("differentiable", "rounding has no derivative"), ("lazy", "a block is stored as a whole")):
         refused = ("bfloat16", "int8") if name == "differentiable" else ("int8",)
         if options[name] and options["moment_dtype"] in refused:

@@ -18,7 +18,7 @@ def use_averages(group: dict[str, Any], first_index: int, state_of: dict[Tensor,
         for index, parameter in enumerate(group["params"], first_index):
             if state := state_of.get(parameter):
                 slot = slot_of(parameter, parameter, state, group, index)
-                wide, _, lead, *_ = read(slot, False)  # x - y stands in place of m
+                wide, _, lead, *_ = read(slot)  # x - y stands in place of m
                 new = rule.Update(wide + lead if on else wide - lead, None, None, None)
                 for old, value in written(slot, new, group["rounding_seed"], int(state["step"])):
                     old.copy_(value)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from adamkit.torch.arguments import checked
+from adamkit.torch.automatic import STATE as AUTO
 from adamkit.torch.state import (
     MOMENTS,
     STATE,
@@ -66,6 +67,13 @@ def checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) -> 
                 stacklevel=3,
             )
             saved |= {"weight_sum": 0.0, "averaged": False}
+        if group["auto"] and "auto" not in saved:
+            warnings.warn(
+                f"{where} is of no optimizer with lr='auto': its moments are left out, and the learning rate is found "
+                "anew",
+                stacklevel=3,
+            )
+            saved |= {"lr": group["lr"], "agreement": 0.0, "begins": True}
         options = {name: saved.get(name, group[name]) for name in group if name not in ("params", "param_names")}
         if not isinstance(group["betas"][0], Tensor):
             options = checked(options, where)
@@ -92,6 +100,8 @@ def loaded_state(
         parameter, saved, index = by_id[key]
         name = saved.get("param_names", {index: f"with the index {key!r}"})[index]
         state[parameter] = _state_of_parameter(values, parameter, saved, f"parameter {name}")
+    for saved in saved_groups:
+        saved.pop("begins", None)
     return state
 
 
@@ -99,7 +109,7 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
     """One parameter's state from a checkpoint, copied and in this optimizer's dtypes."""
     if not isinstance(values, dict):
         raise TypeError(f"the state of {name} must be a dict. Received: {type(values).__name__}")
-    if not values:
+    if not values or group.get("begins", False):
         return {}
     names = [MOMENTS[column] for column in ("first", "second", "largest")[: 3 if group["amsgrad"] else 2]]
     required = {"step", *names}
@@ -146,7 +156,8 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
     if group["schedule_free"] and not group.get("weight_sum"):  # an m of Adam is there, where x - y belongs
         begun = state_in_form({}, parameter, form)
         loaded.update({key: begun[key] for key in (MOMENTS["first"], STATE["first_scale"]) if key in begun})
-    return loaded | {key: _foreign(values[key], parameter) for key in values if key not in {"step", *STATE.values()}}
+    foreign = {key: _foreign(values[key], parameter) for key in values if key not in {"step", *STATE.values()}}
+    return loaded | foreign | {key: values[key].to(parameter.device, copy=True) for key in AUTO if key in values}
 
 
 def _foreign(value: Any, parameter: Tensor) -> Any:

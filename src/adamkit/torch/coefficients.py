@@ -19,18 +19,20 @@ def coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coeff
         lr = float(lr)
     elif isinstance(lr, torch.Tensor):
         lr = lr.reshape(())
-    return rule.coefficients(
+    eps, scale = (group["eps"] * group["found"], lr) if group["auto"] else (group["eps"], 1.0)
+    k = rule.coefficients(
         step,
         lr,
         _decay(beta_1, xp),
         _decay(beta_2, xp),
-        group["eps"],
+        eps,
         group["weight_decay"],
         decoupled=group["decoupled_weight_decay"],
         variant=variant_of(group),
         averaging=rule.averaging(lr, group.get("weight_sum", 0.0)) if group["schedule_free"] else 0.0,
         xp=xp,
     )
+    return k._replace(gradient_scale=scale)
 
 
 def variant_of(group: dict[str, Any]) -> Variant:

@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adamkit.description import Description, Row, described, formats
 from adamkit.torch.state import MOMENTS, form_of, shape_of_scales, state_dtypes
 from adamkit.variants import SWITCHES
 
-_FLAGS = ("amsgrad", "maximize", "decoupled_weight_decay", *SWITCHES)
+_FLAGS = ("auto", "amsgrad", "maximize", "decoupled_weight_decay", *SWITCHES)
 
 
 def describe(groups: list[dict[str, Any]]) -> Description:
@@ -37,12 +38,19 @@ def _rows(groups: list[dict[str, Any]]) -> Iterator[Row]:
                     [own if own in _WIDE and one == "float32" else one for one in stored],
                     remainder and str(remainder).removeprefix("torch."),
                 ),
-                sum(_count(name, parameter) * dtype.itemsize for name, dtype in kept.items()),
+                sum(_count(name, parameter) * dtype.itemsize for name, dtype in kept.items())
+                + _found(parameter, group),
                 settings,
             )
 
 
 _WIDE = ("float64", "complex64", "complex128")  # which the moments then are, too
+
+
+def _found(parameter: Tensor, group: dict[str, Any]) -> int:
+    """Bytes of what a learning rate that is found takes: θ₀ in the parameter's dtype, and s."""
+    wide = torch.promote_types(parameter.dtype, torch.float32)
+    return parameter.numel() * (parameter.element_size() + wide.itemsize) if group["auto"] else 0
 
 
 def _count(name: str, parameter: Tensor) -> int:

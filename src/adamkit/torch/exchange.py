@@ -60,7 +60,8 @@ def _named(optimizer: Any, argument: str) -> Iterator[tuple[str, Tensor, dict[st
     """Each parameter with its name, or its number, and its group, in the order of `state_dict`."""
     place = 0
     for group in optimizer.param_groups:
-        states.refuse_schedule_free(argument, schedule_free=group.get("schedule_free", False))
+        schedule_free, auto = group.get("schedule_free", False), group.get("auto", False)
+        states.refuse_further_state(argument, schedule_free=schedule_free, auto=auto)
         for i, parameter in enumerate(group["params"]):
             if parameter.is_complex():
                 raise ValueError(f"parameters must be real. Received: parameter {place} of {parameter.dtype}")

@@ -28,7 +28,7 @@ def step_by_operations(slots: list[Slot], group: dict[str, Any], done: float | T
     if len(slots) == 1 and slots[0].tensors[1].layout is not torch.strided:
         _step_present(slots[0], group, k, number)
         return
-    inputs = [read(slot, group["maximize"]) for slot in slots]
+    inputs = [read(slot, group["maximize"], k.gradient_scale) for slot in slots]
     if has_tensors(group):  # the graph holds what a later step writes over
         inputs = [tuple(x if x is None else x.clone() for x in tensors) for tensors in inputs]
     if len(slots) == 1:
@@ -48,15 +48,15 @@ def step_by_operations(slots: list[Slot], group: dict[str, Any], done: float | T
             foreach_copy_([old for old, _ in pairs], [new for _, new in pairs])
 
 
-def read(slot: Slot, maximize: bool) -> tuple[Any, ...]:
-    """θ, g, m, v and the largest v (or None) at the width of the arithmetic."""
+def read(slot: Slot, maximize: bool = False, scale: float = 1.0) -> tuple[Any, ...]:
+    """θ, g times the scale, m, v and the largest v (or None) at the width of the arithmetic."""
     dtype = slot.form.arithmetic()
     parameter, gradient = slot.tensors[:2]
     if slot.form.parameter in rounding.NARROW:
         theta = rounding.restore(parameter, slot.column("remainder"), torch)
     else:
         theta = parameter.to(dtype)
-    gradient = gradient.to(dtype)
+    gradient = gradient.to(dtype) if scale == 1.0 else scale * gradient.to(dtype)
     columns = slot.form.columns()
     moment = (
         decoded(slot.column(name), slot.column(f"{name}_scale"), name, dtype) if name in columns else None
@@ -97,7 +97,7 @@ def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, numbe
     whole = (parameter, *state)
     if parameter.is_complex():
         part, whole = as_real(part), tuple(map(torch.view_as_real, whole))
-    new = rule.update(*read(part, group["maximize"]), k=k, xp=OneTensor)
+    new = rule.update(*read(part, group["maximize"], k.gradient_scale), k=k, xp=OneTensor)
     changed = {id(old): value for old, value in written(part, new, group["rounding_seed"], number)}
     for old, here in zip(whole, (part.tensors[0], *part.tensors[2:]), strict=True):
         old[present] = changed[id(here)].to(old.dtype)

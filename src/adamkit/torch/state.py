@@ -91,7 +91,7 @@ def _shape_by_rows(parameter: Tensor) -> tuple[int, int]:
 def slot_of(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], index: int) -> Slot:
     """What a step of the parameter needs; its state is begun, or brought into the group's form, if need be."""
     form = form_of(parameter, group)
-    if not state:
+    if "step" not in state:
         step_dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
         state["step"] = torch.zeros((), dtype=step_dtype, device=parameter.device if group["capturable"] else "cpu")
     names = state_names(form)

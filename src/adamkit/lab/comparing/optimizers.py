@@ -111,6 +111,10 @@ OPTIMIZERS = {
             "as Adam's, with η 2.5 times as large, as its authors' default is (Defazio et al. 2024)",
         ),
         Optimizer(
+            "auto", "Adam", {"beta_1": _MOMENTUM, "beta_2": _SECOND}, {"learning_rate": "auto"},
+            why="η is found while training (Prodigy, Mishchenko and Defazio 2023); β₁ and β₂ as Adam's",
+        ),
+        Optimizer(
             "adamax", "Adamax", {"learning_rate": _rates(2e-4), "beta_1": _MOMENTUM, "beta_2": _SECOND},
             why="twice Adam's rates, as its authors' default is (Kingma and Ba 2015, algorithm 2)",
         ),
@@ -189,7 +193,7 @@ def checked(optimizers: str | Iterable[Any]) -> list[Optimizer]:
     if len(set(names)) < len(names):
         raise InputError(f"optimizers must have names of their own each. Received: {', '.join(names)}")
     for one in found:
-        if "learning_rate" not in one.space:
+        if "learning_rate" not in one.space and one.fixed.get("learning_rate") != "auto":
             raise InputError(f"the space of an optimizer must have a learning_rate. Received: {one.name} without")
         spaces.draw(dict(one.space), 1)  # checks names and ranges
     return found
@@ -199,6 +203,8 @@ def _switched(optimizer: Optimizer, switch: str, text: str) -> Optimizer:
     name, space, fixed, cosine = f"{optimizer.name}+{switch}", dict(optimizer.space), dict(optimizer.fixed), False
     if switch in ("cosine", "ema") and optimizer.fixed.get("schedule_free"):
         raise InputError(f"schedule-free takes no {switch}: its average stands in for it. Received: {text!r}")
+    if switch == "cosine" and "learning_rate" in optimizer.fixed:
+        raise InputError(f"auto takes no cosine: it finds its learning rates itself. Received: {text!r}")
     if switch == "cosine":
         cosine = True
     elif switch == "ema":

@@ -256,7 +256,7 @@ class Comparison:
         values = sign * search[f"val_{self.metric}"].to_numpy()
         start = sign * self.described["start"][f"val_{self.metric}"]
         best = min(one.chosen_on.min() for one in self._ranked.values())
-        rates = np.array([about["settings"][i]["learning_rate"] for i in search.setting])
+        rates = np.array([about["settings"][i].get("learning_rate", np.nan) for i in search.setting])  # nan: found
         return (
             {"optimizer": name}
             | {known: setting[known] for known in setting if known in HYPERPARAMETERS}

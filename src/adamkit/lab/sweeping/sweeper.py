@@ -596,6 +596,10 @@ def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
             "learning_rate, warmup_steps and cosine_alpha can be swept where the optimizer's learning rate is a number."
             f" Received: {type(learning_rate_of(optimizer)).__name__}"
         )
+    if setting.keys() & set(_SCHEDULE) and config.get("learning_rate") == "auto":
+        raise InputError(
+            "learning_rate='auto' is found while training, so that none can be swept. Received: a space of it"
+        )
 
 
 def _columns(model: keras.Model, batch: Any, validation: Any) -> list[str]:

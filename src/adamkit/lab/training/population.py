@@ -453,6 +453,16 @@ def is_schedule_free(optimizer: Any) -> bool:
     return getattr(without_scaler(optimizer), "schedule_free", False)
 
 
+def finds_rate(optimizer: Any) -> bool:
+    """Whether its learning rate is found while training."""
+    return getattr(without_scaler(optimizer), "finds_rate", False)
+
+
+def place_of_rate(optimizer: Any) -> int:
+    """The place of the learning rate among the optimizer's variables."""
+    return _places(optimizer)[1]
+
+
 def averages_of_members(optimizer: Any, trainable: list[Any], state: list[Any]) -> list[Any]:
     """Of schedule-free steps the weights that are to be used, from those of all members and the optimizer's state."""
     own = without_scaler(optimizer)

@@ -34,7 +34,8 @@ class TrainResult:
     """What a training run gave.
 
     Attributes:
-        history: One row an epoch: `epoch` (from 1), `loss` and each metric over the epoch's batches, the same on the
+        history: One row an epoch: `epoch` (from 1), `loss` and each metric over the epoch's batches (and, where it is
+            found while training, the `learning_rate` at its end), the same on the
             validation data with `val_` before the name, and `seconds` since the figures of the epoch before were there
             (the first includes compilation). Of a run that went on, the epochs before are there too.
         model: The trained model, the one that was given.
@@ -299,7 +300,7 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
     import jax
 
     from adamkit.keras.internals import build_for, guard_of
-    from adamkit.lab.training.population import Program, members_of, write_back
+    from adamkit.lab.training.population import Program, finds_rate, members_of, place_of_rate, write_back
 
     build_for(model, jax.tree.map(lambda rows: rows[:batch_size], data))
     program = Program.of(model)
@@ -326,6 +327,9 @@ def _train_compiled(model, data, validation, run: _Run, batch_size: int, shuffle
                 break
             order = next(orders)
             members, logs = program.train_epoch(members, data, order, batch_size)
+            if finds_rate(model.optimizer):  # a copy, since the next epoch writes into what it is given
+                rate = members.optimizer[place_of_rate(model.optimizer)]
+                logs = logs | {"learning_rate": jax.numpy.array(rate)}
             validation_logs = {} if validation is None else program.evaluate(members, validation, batch_size)
             # The device is at work on this epoch while the last one is shown.
             if pending is not None:
@@ -355,7 +359,7 @@ def orders_of_epochs(rows: int, shuffle: bool, seed: int, done: int = 0) -> Iter
 
 def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> int:
     """`model.fit`, on the backends whose step is no pure function. Returns how many epochs were done before."""
-    from adamkit.keras.internals import build_for, without_scaler
+    from adamkit.keras.internals import build_for, learning_rate_of, without_scaler
 
     if keras.backend.backend() != "jax":  # where all that is random is in variables
         keras.utils.set_random_seed(seed)
@@ -375,6 +379,8 @@ def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle
 
         def on_epoch_end(self, epoch, logs=None):
             logs = figures(logs or {})
+            if getattr(without_scaler(model.optimizer), "finds_rate", False):
+                logs["learning_rate"] = float(_on_host(learning_rate_of(model.optimizer)))
             validation_logs = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
             state = run.snapshot(lambda: [_on_host(variable) for variable in checkpoints.variables_of(model)])
             run.record({k: v for k, v in logs.items() if not k.startswith("val_")}, validation_logs, state)
