@@ -9,7 +9,8 @@ from adamkit import __version__
 from adamkit.lab.errors import InputError
 from adamkit.lab.insight import reports
 from adamkit.lab.insight.charts import training as training_charts
-from adamkit.lab.insight.reports import made, sweep, training, vega
+from adamkit.lab.insight.charts import vega
+from adamkit.lab.insight.reports import made, sweep, training
 from adamkit.lab.runs import Settings
 from adamkit.lab.runs.folder import RunFolder
 from tests.lab.insight.test_sweep_charts import DRAWN, GRID, SINGLE, tables

@@ -2,12 +2,14 @@ import itertools
 import json
 import re
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
 
+from adamkit.lab.insight.charts import vega
 from adamkit.lab.insight.charts.sweep import by_hyperparameter, charts_of, heat_map, importance, learning_curves
-from adamkit.lab.insight.charts.theme import save
+from adamkit.lab.insight.charts.theme import finished, save
 from adamkit.lab.insight.sensitivity import sensitivity
 from adamkit.lab.sweeping.spaces import draw, grid
 
@@ -209,3 +211,14 @@ def test_saved_charts_are_whole_and_need_no_network(tmp_path):
     assert 2 * 380 < height <= 2 * 600
     assert drawing.startswith(b"<svg")
     assert b"val_loss after 4 epochs" in drawing
+
+
+def test_the_page_of_a_chart_loads_nothing_and_no_text_ends_its_script(tmp_path):
+    chart = finished(alt.Chart(pd.DataFrame({"x": [1, 2]})).mark_point().encode(x="x:Q"), "</script><b>it")
+    (path,) = save(chart, tmp_path, "chart", ["html"])
+    page = path.read_text(encoding="utf-8")
+    assert vega.script() in page
+    own = page.replace(vega.script(), "")
+    assert re.search(r"src=|href=|@import|<b>", own) is None
+    assert own.count("</script>") == own.count("<script") == 2
+    assert r"\u003c/script>\u003cb>it" in own

@@ -6,6 +6,7 @@ names, or of numbers in lines, has no range and takes the theme's, where larger 
 picture in dark is then the same chart with `config(dark=True)`.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import numpy as np
 
 from adamkit.lab import disk
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
+from adamkit.lab.insight.charts import vega
 
 WIDTH, HEIGHT = 640, 380  # pixels of the plot; a chart with its axes and legend is about 800 wide
 MOST_LABELS = 8  # values of a hyperparameter that an axis names one by one
@@ -115,13 +117,26 @@ def save(
     """
     if dark:
         chart = chart.configure(**config(dark=True))
-    options: dict[str, dict[str, Any]] = {"html": {"inline": True}, "png": {"scale_factor": 2}, "svg": {}}
+    options: dict[str, dict[str, Any]] = {"png": {"scale_factor": 2}, "svg": {}}
     files = []
     for suffix in formats:
         files.append(Path(folder) / f"{name}.{suffix}")
-        # The format is said, as a file's temporary name may not.
-        disk.replace(files[-1], lambda path, suffix=suffix: chart.save(str(path), suffix, **options[suffix]))
+        if suffix == "html":
+            text = _page(chart)
+            disk.replace(files[-1], lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        else:  # the format is said, as a file's temporary name may not
+            disk.replace(files[-1], lambda path, suffix=suffix: chart.save(str(path), suffix, **options[suffix]))
     return files
+
+
+def _page(chart: Any) -> str:
+    """Altair's page with the script that is kept: Altair would bundle it anew, which takes seconds.
+
+    No text of the chart can end the script that it stands in.
+    """
+    before, *_, after = re.split(r"<script[^>]* src=[^>]*></script>", chart.to_html())
+    after = re.sub("var spec = .*", lambda spec: spec[0].replace("<", "\\u003c"), after)
+    return f"{before}<script>\n{vega.script()}\n</script>{after}"
 
 
 def hyperparameter_axis(name: str, values: Any, *, bands: bool = False) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """One HTML page of text, tables and charts in a single file that needs no network.
 
 The page has its text, so that it can be read and printed without scripts; charts are drawn by Vega, which is in the
-file (`vega.py`), with `page.js`. A chart's title and notes become text, so that they wrap on a phone, and its look is
-that of the reader: light or dark, and as wide as there is room.
+file (`charts/vega.py`), with `page.js`. A chart's title and notes become text, so that they wrap on a phone, and its
+look is that of the reader: light or dark, and as wide as there is room.
 """
 
 import html
@@ -15,8 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from adamkit.lab.insight.charts import theme
-from adamkit.lab.insight.reports import vega
+from adamkit.lab.insight.charts import theme, vega
 
 _DIGITS = 9  # significant ones of numbers in the page: as many as float32 has
 _DIGITS_OF_CURVES = 5

@@ -1,4 +1,4 @@
-"""Vega for the pages, so that they need no network: Vega, Vega-Lite and Vega-Embed in one script.
+"""Vega for pages of charts, so that they need no network: Vega, Vega-Lite and Vega-Embed in one script.
 
 vl-convert, which Altair saves with, holds and bundles them. That takes seconds, more than a training run, so the bundle
 is kept in the user's cache folder (`adamkit.cache`), for each release of vl-convert anew.
