@@ -161,7 +161,7 @@ def step_taken(
     before: NDArray, gradient: NDArray, state: functional.AdamState, after: NDArray, known: dict[str, Any]
 ) -> Step:
     """All quantities of a step, from θ before and after it and the state at its end."""
-    t, m, v, largest = state
+    t, m, v, largest, _ = state
     one, two = _corrections(t, known)
     v_hat = (v if largest is None else largest) / two
     return Step(t, before, gradient, m, v, m / one, v_hat, before - after, after, largest, known["learning_rate"])
