@@ -596,7 +596,7 @@ def _check_hyperparameters(optimizer: Any, setting: spaces.Setting) -> None:
             "learning_rate, warmup_steps and cosine_alpha can be swept where the optimizer's learning rate is a number."
             f" Received: {type(learning_rate_of(optimizer)).__name__}"
         )
-    if setting.keys() & set(_SCHEDULE) and config.get("learning_rate") == "auto":
+    if setting.keys() & set(SCHEDULE) and config.get("learning_rate") == "auto":
         raise InputError(
             "learning_rate='auto' is found while training, so that none can be swept. Received: a space of it"
         )
