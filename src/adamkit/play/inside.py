@@ -92,7 +92,7 @@ def weight(bench: Bench, choice: Choice, variable: Any, flat: Any, steps: Any) -
 def _check(bench: Bench, choice: Choice) -> None:
     if choice.optimizer != ADAM:
         raise InputError(f"what is inside can be shown of {listed([ADAM])}. Received: {choice.optimizer}")
-    others = [name for name in ("epsilon_hat", *SWITCHES) if name in bench.subject.arguments]
+    others = [name for name in ("epsilon_hat", "groups", *SWITCHES) if name in bench.subject.arguments]
     if others:
         raise InputError(f"what is inside can be shown of Adam alone. Received: Adam with {listed(others)}")
 

@@ -79,7 +79,7 @@ class Subject:
         return {
             name: value
             for name, value in base.get_config().items()
-            if name not in chosen and value != usual[name] and value is not None
+            if name in usual and name not in chosen and value != usual[name] and value is not None
         }
 
     @property
