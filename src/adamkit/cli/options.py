@@ -132,7 +132,7 @@ class WithRay(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a bare `--ray` an empty address."""
-        pairs = zip(args, [*args[1:], "-"], strict=True)
+        pairs = zip(args, [*args[1:], "-"], strict=False)  # of no arguments there is no pair
         args = [f"{one}=" if one == "--ray" and after[:1] == "-" else one for one, after in pairs]
         return super().parse_args(ctx, args)
 
