@@ -7,8 +7,9 @@ worker, of what the worker does besides, and of the process that hands out chunk
 the median share of the clock's time that passes between two chunks on a worker, and does change.
 
 `simulated` rows are no measurements. They are a model: one process hands out 10⁶ settings in chunks and writes them,
-one after the other, and workers train them, with the measured seconds, of which each worker starts with those of its
-first chunk, imports and compilation. `saturated from` is how many workers the process can keep busy.
+one after the other, and workers train them, with the measured seconds or a training of 10 or 100 times as long; each
+worker starts with those of its first chunk, imports and compilation. `saturated from` is how many workers the process
+can keep busy.
 """
 
 import argparse
@@ -32,8 +33,8 @@ from adamkit.lab import runs
 from adamkit.lab.sweeping import worker
 from benchmarks.report import machine, show, update_page, versions, write
 
-SETTINGS, SHORT, LONG = 768, 25, 250  # runs; epochs of chunks of about half a second, and of ten times that
-SIMULATED, MANY = 1_000_000, (2, 10, 30, 100, 300, 1000)
+SETTINGS, EPOCHS = 1056, 40  # of the example: 16 chunks of about half a second
+SIMULATED, MANY, LONGER = 1_000_000, (10, 30, 100, 300, 1000), (1, 10, 100)
 _train = worker.train
 
 
@@ -55,14 +56,9 @@ def main(argv: list[str] | None = None) -> None:
     worker.train = timed
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ADAMKIT_BENCHMARK"] = folder
-        rows = []
-        for workers in (1, 2):
-            for epochs in (SHORT,) if quick else (SHORT, LONG):
-                rows.append(_measured(workers, epochs, SETTINGS // (8 if quick else 1), Path(folder)))
-        gigabytes, tasks = _of_ray()
+        rows = [_measured(workers, SETTINGS // (4 if quick else 1), Path(folder)) for workers in (1, 2)]
     gigabytes, tasks = _of_ray()
-    chunks = {row["epochs"]: row for row in rows}  # of two workers, which come last
-    rows += [_simulated(chunk, many) for chunk in chunks.values() for many in MANY]
+    rows += [_simulated(rows[1], longer, workers) for longer in LONGER for workers in MANY]
     show("Sweeps on Ray", rows)
     print(f"object store: {gigabytes:.2f} GB/s put; {tasks:,.0f} empty tasks a second of the processor")
     if not quick:
@@ -71,18 +67,18 @@ def main(argv: list[str] | None = None) -> None:
         update_page()
 
 
-def _measured(workers: int, epochs: int, settings: int, folder: Path) -> dict[str, Any]:
+def _measured(workers: int, settings: int, folder: Path) -> dict[str, Any]:
     """A sweep of the example on so many workers of this machine."""
     for path in folder.glob("*.json"):
         path.unlink()
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
-        prepared = runs.prepare(runs.Settings(epochs=epochs))
+        prepared = runs.prepare(runs.Settings(epochs=EPOCHS))
         space = {"learning_rate": f"1e-5..1e-1:log:{settings}"}
         with tempfile.TemporaryDirectory() as kept:
             laps: list[float] = []  # of this process, whenever a chunk is written
             lab.sweep(
-                prepared.model, prepared.train.x, prepared.train.y, space=space, epochs=epochs, folder=kept,
+                prepared.model, prepared.train.x, prepared.train.y, space=space, epochs=EPOCHS, folder=kept,
                 report=False, executor=lab.Ray(), on_progress=lambda _: laps.append(time.process_time()),
             )  # fmt: skip
     finally:
@@ -98,7 +94,7 @@ def _measured(workers: int, epochs: int, settings: int, folder: Path) -> dict[st
     trained = statistics.median(note["after"] - note["before"] for note in notes)  # most are no worker's first
     of_worker, handing_out = statistics.median(besides), (laps[-1] - laps[0]) / (len(laps) - 1)
     return {
-        "what": "measured", "epochs": epochs, "workers": workers, "settings_a_chunk": max(n["runs"] for n in notes),
+        "what": "measured", "workers": workers, "settings_a_chunk": max(note["runs"] for note in notes),
         "training": trained, "worker_besides": of_worker, "overhead": of_worker / trained,
         "handing_out": handing_out, "idle": statistics.median(gaps), "first_chunk": statistics.median(first),
         "hours": "", "times_one_worker": "", "saturated_from": trained / handing_out,
@@ -125,11 +121,16 @@ def _of_ray() -> tuple[float, float]:
         ray.shutdown()
 
 
-def _simulated(measured: dict[str, Any], workers: int) -> dict[str, Any]:
-    """Each chunk is handed out and written by one process, which does one thing at a time, and trained by a worker."""
+def _simulated(measured: dict[str, Any], longer: int, workers: int) -> dict[str, Any]:
+    """Each chunk is handed out and written by one process, which does one thing at a time, and trained by a worker.
+
+    Its training takes so many times as long as what was measured: more epochs, more rows or a larger model.
+    """
     chunks = -(-SIMULATED // measured["settings_a_chunk"])
-    each, handing_out = measured["training"] + measured["worker_besides"], measured["handing_out"]
-    working = [measured["first_chunk"]] * workers  # when what each worker is at ends
+    training, handing_out = longer * measured["training"], measured["handing_out"]
+    each = training + measured["worker_besides"]
+    first = measured["first_chunk"] - measured["training"] + training
+    working = [first] * workers  # when what each worker is at ends
     heapq.heapify(working)
     written = 0.0
     for _ in range(chunks - workers):
@@ -137,10 +138,12 @@ def _simulated(measured: dict[str, Any], workers: int) -> dict[str, Any]:
         heapq.heappush(working, written + each)
     for end in sorted(working):
         written = max(written, end) + handing_out
-    one = measured["first_chunk"] + (chunks - 1) * (each + handing_out)
+    one = first + chunks * handing_out + (chunks - 1) * each
     return measured | {
-        "what": "simulated", "workers": workers, "idle": 1 - chunks * each / (workers * written),
-        "hours": written / 3600, "times_one_worker": one / written,
+        "what": "simulated", "workers": workers, "training": training,
+        "overhead": measured["worker_besides"] / training,
+        "idle": 1 - chunks * each / (workers * written), "first_chunk": first, "hours": written / 3600,
+        "times_one_worker": one / written, "saturated_from": each / handing_out,
     }  # fmt: skip
 
 
