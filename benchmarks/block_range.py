@@ -2,9 +2,9 @@
 
     python -m benchmarks.block_range [--steps 1000]
 
-Two tables: the share of float32's way that a small element makes beside one with larger gradients in its block; and
-blocks whose gradients are of sizes that differ at random. The forms are int8 as it is (`adamkit.moments`), with smaller
-blocks for v, and with twice the powers of two for v and half of the numbers in each.
+A table of the share of float32's way that a small element makes beside one with larger gradients in its block, and that
+all make on average in blocks whose gradients are of sizes that differ at random. The forms are int8 as it is
+(`adamkit.moments`), with smaller blocks for v, and with twice the powers of two for v and half of the numbers in each.
 It counts nothing but steps, so that how busy the machine is does not matter.
 """
 
@@ -13,14 +13,12 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from adamkit import moments, rule
-from benchmarks.report import versions, write
+from benchmarks.report import machine, show, versions, write
 
 RATIOS = (1, 50, 181, 400, 1_000, 10_000)
-SPREADS = (0.0, 1.0, 2.0, 3.0)  # standard deviations of the logarithms of the gradients' sizes
+SPREADS = (1.0, 2.0, 3.0)  # standard deviations of the logarithms of the gradients' sizes
 BLOCKS = 32  # of 64 elements, side by side
 NOISE = 0.5  # of a gradient, beside its mean of 1
 
@@ -28,25 +26,20 @@ Stored = Callable[[NDArray, int], NDArray]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure, print the tables and write them as JSON."""
+    """Measure, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000)
     steps = parser.parse_args(argv).steps
     rows = []
     for name, (stored, size) in FORMS.items():
-        beside = {ratio: _share(_one_large(ratio), stored, steps)[:, 0].mean().item() for ratio in RATIOS}
-        spread = {}
+        row: dict[str, str | float] = {"form": name, "bytes": size}
+        for ratio in RATIOS:
+            row[f"beside_{ratio:,}_times"] = _share(_one_large(ratio), stored, steps)[:, 0].mean().item()
         for deviation in SPREADS:
-            shares = _share(_spread(deviation), stored, steps)
-            spread[deviation] = {"mean": shares.mean().item(), "lowest_tenth": np.quantile(shares, 0.1).item()}
-        rows.append({"form": name, "bytes": size, "beside_one_larger": beside, "spread": spread})
-    console = Console(width=140)
-    console.print(
-        _table("ratio of the gradients", RATIOS, rows, lambda row, key: f"{row['beside_one_larger'][key]:.0%}")
-    )
-    shown = "{mean:.1%}, a tenth below {lowest_tenth:.0%}"
-    console.print(_table("spread", SPREADS, rows, lambda row, key: shown.format(**row["spread"][key])))
-    write("block_range", {"versions": versions(), "steps": steps, "rows": rows})
+            row[f"spread_{deviation:g}"] = _share(_spread(deviation), stored, steps).mean().item()
+        rows.append(row)
+    show("Share of the way with float32 moments", rows)
+    write("block_range", {"machine": machine(), "versions": versions(), "rows": rows})
 
 
 def _one_large(ratio: float) -> NDArray:
@@ -102,13 +95,6 @@ def _with_32_powers(second: NDArray, step: int) -> NDArray:
     smallest = ((top - 31) << 23) + (1 << 20)
     rounded = np.where(bits == 0, 0, np.maximum(rounded, smallest))
     return rounded.astype("int32").view("float32")
-
-
-def _table(title: str, keys: tuple, rows: list[dict], cell: Callable[[dict, float], str]) -> Table:
-    table = Table("form", "bytes", *(f"{key:,}" for key in keys), title=title)
-    for row in rows:
-        table.add_row(row["form"], f"{row['bytes']:.3f}", *(cell(row, key) for key in keys))
-    return table
 
 
 FORMS: dict[str, tuple[Stored, float]] = {

@@ -11,7 +11,10 @@ from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {"kills": DOCS / "reliability.md"}  # of those whose table stands elsewhere than in measurements.md
+PAGES = {
+    "kills": DOCS / "reliability.md",
+    "block_range": DOCS / "memory.md",
+}  # of those whose table stands elsewhere than in measurements.md
 BACKENDS = ("jax", "tensorflow", "torch")
 _PACKAGES = ("adamkit", "keras", "jax", "optax", "torch", "numba", "tensorflow-cpu", "bitsandbytes", "deepspeed")
 _PACKAGES += ("pytorch-optimizer", "torchao", "optuna", "keras-tuner", "ray")

@@ -25,13 +25,14 @@ from adamkit.keras.internals import (
     own_value,
     trained_by,
 )
+from adamkit.keras.sparse import is_sparse, rows_of, set_rows, summed
 from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
 from adamkit.variants import ADAM, SWITCHES, Variant
 
 _PARTS = ("bias_correction", "adaptivity")  # of the rule, that can be left out
 _OWN_ARGUMENTS = (
     "epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", "on_nonfinite", *_PARTS, *SWITCHES,
-    "groups",
+    "groups", "lazy",
 )  # fmt: skip
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
@@ -107,6 +108,11 @@ class Adam(keras.optimizers.Adam):
             validation, `predict` and `save`, and after `fit`, they are x, without a call. In a loop of one's own,
             `eval()` and `train()` change them. Defaults to False.
 
+        lazy: Of a sparse gradient step only the rows that it has, and their moments, so that a step over a large
+            embedding takes the time of the rows of a batch. Weight decay reaches these rows only, and bias correction
+            goes by the steps of the whole variable. On TensorFlow, where embeddings have sparse gradients; Keras makes
+            them dense on JAX and PyTorch, and there it is a ValueError. Not with `moment_dtype="int8"`,
+            `gradient_accumulation_steps`, `schedule_free` or `learning_rate="auto"`. Defaults to False: every row is stepped, as its moments say.
         groups: Learning rates and weight decay of their own for some variables: a dict from patterns on
             `variable.path`, as of `fnmatch` (`"encoder/*"`, `"*/bias"`), to dicts with `learning_rate` (a float or a
             schedule, in place of the optimizer's) or `learning_rate_multiplier` (times it), and `weight_decay`. A
@@ -158,6 +164,7 @@ class Adam(keras.optimizers.Adam):
         cautious: bool = False,
         adopt: bool = False,
         schedule_free: bool = False,
+        lazy: bool = False,
         groups: Any = None,
         **kwargs: Any,
     ):
@@ -209,6 +216,17 @@ class Adam(keras.optimizers.Adam):
             let_models_follow()
         self.finds_rate = is_auto
         self._estimate: Any = None  # learning_rate="auto": r of `prodigy.Estimate`
+        self.lazy = rule.check_flag("lazy", lazy)
+        if lazy and keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                "lazy=True needs the sparse gradients that Keras makes of embeddings on TensorFlow only; on JAX and "
+                f"PyTorch they are dense. Received: lazy=True on {keras.backend.backend()}"
+            )
+        others = {"moment_dtype='int8'": moment_dtype == "int8", 'learning_rate="auto"': is_auto}
+        others |= {"gradient_accumulation_steps": gradient_accumulation_steps, "schedule_free=True": schedule_free}
+        for other, is_given in others.items():
+            if lazy and is_given:
+                raise ValueError(f"lazy=True does not go with {other}. Received: both")
         self._grouping = groups if isinstance(groups, Groups) else Groups(groups)
         if is_auto:
             self._check_auto()
@@ -356,7 +374,8 @@ class Adam(keras.optimizers.Adam):
     def _row(self, variable: Any) -> Row:
         index = self._get_variable_index(variable)
         place, slots, remainder = self._own.places[index], self._slots(variable), self._remainders[index]
-        kept = self._state([variable]) + ([averages_of(self)[index]] if self.use_ema else [])
+        kept = [part for part in self._state([variable]) if part is not self._averages]
+        kept += [averages_of(self)[index]] if self.use_ema else []
         kept += [self._accumulated_gradients[index]] if self.gradient_accumulation_steps else []
         kept += [self._starts[id(variable)], self._sums[id(variable)]] if self.finds_rate else []
         rate = _python_number(self._own.settings[place].rate(self.learning_rate, self._iterations))
@@ -498,6 +517,9 @@ class Adam(keras.optimizers.Adam):
         """One step of one variable."""
         dtype = _arithmetic_dtype(variable)
         coefficients = _cast(self._of(variable, self._coefficients(learning_rate)), dtype)
+        if self.lazy and is_sparse(gradient):
+            self._step_rows(gradient, variable, coefficients, dtype)
+            return
         slots = self._slots(variable)
         first, second, *maximum = (slot.read(dtype) for slot in slots)
         new = rule.update(
@@ -512,6 +534,28 @@ class Adam(keras.optimizers.Adam):
         self._assign_wide(variable, new.parameter)
         for slot, moment in zip(slots, new[1:], strict=False):
             slot.write(moment, self._step(), self.assign)
+
+    def _step_rows(self, gradient: Any, variable: Any, coefficients: rule.Coefficients, dtype: str) -> None:
+        """One step of the rows of a variable that a sparse gradient has."""
+        rows, values = summed(gradient)
+        here, slots = rows_of(variable, rows), self._slots(variable)
+        parts = [slot._replace(values=rows_of(slot.values, rows)) for slot in slots]
+        remainder = self._remainders[self._get_variable_index(variable)]
+        narrow = _keras_dtype(variable) in rounding.NARROW
+        kept = None if remainder is None else rows_of(remainder, rows)
+        wide = rounding.restore(here, kept, ops) if narrow else here
+        first, second, *maximum = (part.read(dtype) for part in parts)
+        largest = maximum[0] if maximum else None
+        new = rule.update(wide, ops.cast(values, dtype), first, second, largest, coefficients, ops)
+        if narrow:
+            index = self._get_variable_index(variable)
+            key = rounding.random_key(self.rounding_seed, self._step(), index, ops)
+            here, kept = rounding.store(new.parameter, _keras_dtype(variable), self.parameter_rounding, key, ops)
+            if kept is not None:
+                set_rows(remainder, rows, kept)
+        set_rows(variable, rows, here if narrow else new.parameter)
+        for slot, part, moment in zip(slots, parts, new[1:], strict=False):
+            part.write(moment, self._step(), lambda _, value, slot=slot: set_rows(slot.values, rows, value))
 
     def _wide(self, variable: Any) -> Any:
         """The number that a variable and its remainder stand for, in the dtype of the arithmetic."""
@@ -905,7 +949,9 @@ def _widened(gradient: Any) -> Any:
     """A float16 or bfloat16 gradient as float32; any other as it is."""
     if gradient is None or _keras_dtype(gradient) not in rounding.NARROW:
         return gradient
-    return ops.cast(_dense(gradient), "float32")
+    if is_sparse(gradient):
+        return type(gradient)(ops.cast(gradient.values, "float32"), gradient.indices, gradient.dense_shape)
+    return ops.cast(gradient, "float32")
 
 
 def _is_known(value: Any) -> bool:
@@ -926,7 +972,7 @@ def _is_known(value: Any) -> bool:
 
 def _dense(gradient: Any) -> Any:
     """TensorFlow's `IndexedSlices` as a tensor: Adam moves every row at each step, those without gradient too."""
-    if type(gradient).__name__ != "IndexedSlices":
+    if not is_sparse(gradient):
         return gradient
     import tensorflow as tf
 

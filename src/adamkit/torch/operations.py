@@ -93,11 +93,21 @@ def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, numbe
     values = gradient.values()
     if values.numel() == 0:
         return
-    part = slot._replace(tensors=(parameter[present], values.resolve_conj(), *(tensor[present] for tensor in state)))
+    held = (_entries(tensor, present) for tensor in state)
+    part = slot._replace(tensors=(_entries(parameter, present), values.resolve_conj(), *held))
     whole = (parameter, *state)
     if parameter.is_complex():
         part, whole = as_real(part), tuple(map(torch.view_as_real, whole))
     new = rule.update(*read(part, group["maximize"], k.gradient_scale), k=k, xp=OneTensor)
     changed = {id(old): value for old, value in written(part, new, group["rounding_seed"], number)}
     for old, here in zip(whole, (part.tensors[0], *part.tensors[2:]), strict=True):
-        old[present] = changed[id(here)].to(old.dtype)
+        value = changed[id(here)].to(old.dtype)
+        if len(present) == 1:
+            old.index_copy_(0, present[0], value)
+        else:
+            old[present] = value
+
+
+def _entries(tensor: Tensor, present: tuple[Tensor, ...]) -> Tensor:
+    """`tensor[present]`; of rows as what PyTorch does several times as fast."""
+    return tensor.index_select(0, present[0]) if len(present) == 1 else tensor[present]
