@@ -107,12 +107,12 @@ class Adam(keras.optimizers.Adam):
             taken at y; what is to be used is x, a mean over the way. In `fit` the variables are y; around `evaluate`,
             validation, `predict` and `save`, and after `fit`, they are x, without a call. In a loop of one's own,
             `eval()` and `train()` change them. Defaults to False.
-
         lazy: Of a sparse gradient step only the rows that it has, and their moments, so that a step over a large
             embedding takes the time of the rows of a batch. Weight decay reaches these rows only, and bias correction
             goes by the steps of the whole variable. On TensorFlow, where embeddings have sparse gradients; Keras makes
             them dense on JAX and PyTorch, and there it is a ValueError. Not with `moment_dtype="int8"`,
-            `gradient_accumulation_steps`, `schedule_free` or `learning_rate="auto"`. Defaults to False: every row is stepped, as its moments say.
+            `gradient_accumulation_steps`, `schedule_free` or `learning_rate="auto"`. Defaults to False: every row is
+            stepped, as its moments say.
         groups: Learning rates and weight decay of their own for some variables: a dict from patterns on
             `variable.path`, as of `fnmatch` (`"encoder/*"`, `"*/bias"`), to dicts with `learning_rate` (a float or a
             schedule, in place of the optimizer's) or `learning_rate_multiplier` (times it), and `weight_decay`. A
