@@ -85,7 +85,8 @@ def explorer(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) ->
     everything = settings_of(None, summary, result)
     drawn = thinned(everything, MOST_CURVES)
     curves, means = curves_of(table, drawn, result)
-    behind, _ = curves_of(table, thinned(everything, MOST_BEHIND), result, MOST_POINTS_BEHIND)
+    some = thinned(everything, MOST_BEHIND)
+    behind, _ = curves_of(table, some, result, MOST_POINTS_BEHIND)
     x, y = curve_axes(means, result)
     together: Any = ["epoch", "objective"]
     chosen = alt.Chart(curves).transform_filter(under).transform_flatten(together)
@@ -100,7 +101,7 @@ def explorer(table: pd.DataFrame, summary: pd.DataFrame, result: Sensitivity) ->
         .encode(text="words:N", x=alt.value(0), y=alt.value(-6 - 14 * (1 + -(-len(varied(result)) // 2)))),
     ]
     few = "" if len(drawn) == len(everything) else f" ({len(drawn)} of them have one here)"
-    among = f"all {len(everything)}" if len(behind) == len(everything) else f"{len(behind)} of {len(everything)}"
+    among = f"all {len(everything)}" if len(some) == len(everything) else f"{len(some)} of {len(everything)}"
     notes.append(f"Point at a setting to see its learning curve{few}, in blue among those of {among}")
     metric = metric_of(result)
     left, right = (alt.layer(*part).properties(width=WIDTH * 3 // 4, height=HEIGHT) for part in (layers, lines))
