@@ -114,7 +114,7 @@ def row_of(kind: Kind, counts: Counts) -> dict[str, str]:
     row = {
         "what": kind.name,
         "kills": counts.kills,
-        "of them before there was a record": counts.before,
+        "begun anew, since there was no record yet": counts.before,
         "errors of one line on the full disk": counts.errors if kind.disk else "",
         "times gone on": counts.resumes,
         "runs that came to their end": counts.runs,

@@ -47,6 +47,10 @@ def test_what_is_written_is_read_and_folders_are_the_users_alone_whatever_the_um
         assert [entry.name for entry in path.parent.iterdir()] == ["kernel.o"]
 
 
+@pytest.mark.tried(
+    "compiled code of somebody else",
+    "not used; nothing is written there",
+)
 @pytest.mark.parametrize("which", ["file", "folder", "above"])
 def test_what_belongs_to_somebody_else_is_not_read_nor_written(file, monkeypatch, which):
     give_away({"file": file, "folder": file.parent, "above": file.parent.parent}[which], monkeypatch)
@@ -76,6 +80,10 @@ def test_what_others_can_write_is_not_read(file, which, mode):
             cache.write(file, b"mine")
 
 
+@pytest.mark.tried(
+    "pipes and folders where compiled code should lie",
+    "not used, not waited for",
+)
 def test_only_regular_files_are_read_and_a_pipe_is_not_waited_for(file):
     for name, make in (
         ("pipe", os.mkfifo),

@@ -143,6 +143,10 @@ def test_the_state_goes_round_all_six_ways_to_the_same_bits(dtype, options):
         np.testing.assert_array_equal(run.values()[name], value)
 
 
+@pytest.mark.tried(
+    "state carried to another framework in mid-run, all six ways",
+    "the same next steps",
+)
 @pytest.mark.slow
 @pytest.mark.parametrize(("source", "to"), list(itertools.permutations(FRAMEWORKS, 2)))
 def test_the_next_steps_are_the_same(source, to):

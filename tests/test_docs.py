@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import tried
+
 pytestmark = pytest.mark.optimized
 
 ROOT = Path(__file__).parents[1]
@@ -66,3 +68,10 @@ def test_files_that_a_page_names_are_there(page):
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"`((?:examples|benchmarks|tests|src)/[\w/]+\.py)`", text):
         assert (ROOT / name).is_file(), name
+
+
+def test_the_table_of_what_was_tried_is_that_of_the_tests_marks():
+    """`python -m tests.tried` writes it."""
+    text = tried.PAGE.read_text(encoding="utf-8")
+    assert len(tried.marks()) > 10
+    assert tried.with_table(text) == text

@@ -92,6 +92,10 @@ def test_a_signal_ends_the_run_with_everything_saved(number):
     assert record["epochs_done"] == len(RunFolder.open("run").read_history())
 
 
+@pytest.mark.tried(
+    "a signal in a destructor, with Ctrl-C ignored or not",
+    "exit code 130, no folder",
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_signal_before_training_ends_the_process_wherever_it_comes(number, ignored):
@@ -189,6 +193,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@pytest.mark.tried(
+    "a disk too small for the model",
+    "an error of one line; the checkpoint, the history and the record are there",
+)
 @pytest.mark.slow
 def test_a_small_disk(command_line, small_disk):
     code, _, err = command_line("train", "--no-report", "--epochs", 3, "--out", small_disk / "run")

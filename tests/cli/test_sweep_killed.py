@@ -83,6 +83,10 @@ def start():
     return started
 
 
+@pytest.mark.tried(
+    "a sweep killed before, in and after each kind of file that it writes",
+    "the bits of one that never was",
+)
 @pytest.mark.optimized
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -10,6 +10,10 @@ SWEEP = {"sweep": {"space": [{"learning_rate": 0.1}]}, "best": {"setting": {"lea
 SPLITS = {"validation_split": 0.2, "test_split": 0.2}
 
 
+@pytest.mark.tried(
+    "a `run.json` that names `evil.py`, in five commands",
+    "refused, not run",
+)
 @pytest.mark.parametrize(
     ("arguments", "record"),
     [

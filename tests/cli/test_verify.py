@@ -34,6 +34,10 @@ def begun(command_line, monkeypatch):
     return checkpoints.epoch_of(checkpoints.files(FOLDER)[0])
 
 
+@pytest.mark.tried(
+    "a resume that leaves the random state out",
+    "`verify` names the epoch, the layer and the variable",
+)
 def test_the_same_run_is_the_same_and_one_that_lost_its_random_state_is_found(command_line, begun, monkeypatch):
     code, out, err = command_line("verify", "run")
     assert (code, err) == (0, "")

@@ -45,6 +45,10 @@ def others():
         process.communicate(timeout=600)
 
 
+@pytest.mark.tried(
+    "three processes with one `--out`, one of them killed",
+    "one has it, the others are told; after the kill it can be taken",
+)
 @pytest.mark.skipif(os.name == "nt", reason="needs the locks of POSIX")
 def test_of_several_processes_one_has_a_folder_until_it_dies(others, tmp_path):
     folder = tmp_path / "a" / "run"

@@ -195,6 +195,10 @@ def test_random_bits_come_from_the_seed_alone(way):
     assert not all(map(torch.equal, trained(1), trained(2)))
 
 
+@pytest.mark.tried(
+    "`torch.save` and `torch.load(weights_only=True)`, in every format",
+    "the same bits after further steps",
+)
 @pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(form=st.sampled_from(FORMS))

@@ -190,6 +190,10 @@ def test_a_failure_is_written_down(mine, folder):
         sweeps.execute(Plan(mine, SPACE[1:]), folder)
 
 
+@pytest.mark.tried(
+    "one row of 25,000 changed, then `--resume`",
+    "refused; nothing is written",
+)
 @pytest.mark.parametrize("of", ["sweep", "comparison"])
 def test_data_that_changed_in_one_row_are_not_mixed_with_those_of_before(tmp_path, folder, of):
     file = tmp_path / "data.csv"

@@ -596,6 +596,10 @@ def test_only_this_very_sweep_goes_on_in_a_folder(model, tmp_path):
     assert_same_bits(sweep(made_again, RATES, folder=tmp_path), result)
 
 
+@pytest.mark.tried(
+    "parts cut, altered, copied, resealed, linked, `plan.json` with odd sizes",
+    "trained again, the same bits, a warning",
+)
 @pytest.mark.usefixtures("no_charts")
 def test_parts_that_are_not_as_they_were_written_are_trained_again_to_the_same_bits(model, tmp_path, trained_chunks):
     options = {"halving": 2, "folder": tmp_path}

@@ -48,6 +48,10 @@ def assert_same(result, expected):
         np.testing.assert_array_equal(np.asarray(ours.value), np.asarray(theirs.value), err_msg=ours.path)
 
 
+@pytest.mark.tried(
+    "a run stopped and gone on with, in every format",
+    "the bits of a run that never stopped",
+)
 @pytest.mark.optimized
 @pytest.mark.parametrize(
     ("dtype", "adam"),
@@ -142,6 +146,10 @@ def test_a_damaged_file_is_an_error_that_names_it(run, where, flip, cut, tmp_pat
         checkpoints.read(damaged)
 
 
+@pytest.mark.tried(
+    "a checkpoint with a byte changed, or cut",
+    "passed over, with a warning; the one before is taken",
+)
 def test_a_damaged_checkpoint_is_passed_over_and_said(run, tmp_path):
     expected = lab.train(network(), X, Y, epochs=3, **OPTIONS)
     folder = copied(run[1], tmp_path)
@@ -229,6 +237,10 @@ def test_writing_takes_two_percent_of_the_time_at_most(tmp_path, monkeypatch):
     assert (gaps >= 0.1 / 0.02).all()
 
 
+@pytest.mark.tried(
+    "a checkpoint on a disk that is full for a while",
+    "tried again; nothing half written is left",
+)
 def test_a_write_that_fails_is_tried_again_and_leaves_nothing_half_done(tmp_path, monkeypatch):
     write, calls = Checkpoint.write, []
 
@@ -256,6 +268,10 @@ def test_a_write_that_fails_is_tried_again_and_leaves_nothing_half_done(tmp_path
     assert str(keeping.unsaved(keeper)) == "the checkpoint could not be written: No space left on device"
 
 
+@pytest.mark.tried(
+    "a run's folder deleted in mid-run",
+    "the run ends, with an error that says so",
+)
 def test_a_folder_that_is_gone_ends_the_run(tmp_path):
     keeper = keep(Keeper(tmp_path / "gone", every=1), 1)
     keeper.finish()
