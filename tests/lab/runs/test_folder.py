@@ -7,6 +7,7 @@ import pytest
 from adamkit.lab.errors import InputError
 from adamkit.lab.runs import folder as run_folder
 from adamkit.lab.runs.folder import RunFolder
+from adamkit.lab.sweeping import sealed
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,31 @@ def test_what_is_written_is_read(tmp_path):
     assert again.read_record() == record
     pd.testing.assert_frame_equal(again.read_history(), history)
     assert again.files() == ["run.json", "history.parquet"]
+
+
+def test_a_history_with_another_number_in_it_is_found():
+    """By its checksum: it is a whole Parquet file, with the checksum of the numbers of before."""
+    import pyarrow.parquet
+
+    folder = RunFolder.create("run")
+    folder.write_history(pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25]}))
+    table = pyarrow.parquet.read_table("run/history.parquet")
+    better = table.set_column(1, "loss", [[0.5, 0.125]])
+    pyarrow.parquet.write_table(better, "run/history.parquet")
+    with pytest.raises(InputError, match=r"history\.parquet is no readable history: .*checksum is another"):
+        folder.read_history()
+    pd.DataFrame({"epoch": [1]}).to_parquet("run/history.parquet")  # of a run of before there was one
+    assert len(folder.read_history()) == 1
+
+
+def test_what_diverged_has_the_checksum_that_it_was_written_with(tmp_path):
+    """A processor's own NaN is negative, and Parquet has one NaN alone."""
+    diverged = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, -np.nan]})
+    sealed.write_rows(tmp_path / "history.parquet", diverged)
+    pd.testing.assert_frame_equal(sealed.read_rows(tmp_path / "history.parquet"), diverged)
+    seal = sealed.Seal("sweep", "0-0-0-0", 1, "state")
+    sealed.write(tmp_path / "0-0-0-0.parquet", diverged, seal)
+    assert sealed.read(tmp_path / "0-0-0-0.parquet")[1] == seal
 
 
 def test_default_folders_made_at_once_differ():
@@ -44,17 +70,16 @@ def test_a_default_folder_that_another_run_takes_first(monkeypatch):
     assert RunFolder.create(None).path == calls[1] != calls[0]
 
 
-def test_a_write_that_fails_keeps_the_file_before_and_leaves_no_other(monkeypatch):
+def test_a_write_that_fails_keeps_the_file_before_and_leaves_no_other():
     folder = RunFolder.create("run")
     folder.write_record({"settings": {}})
 
-    class Table:
-        def to_parquet(self, path, **options):
-            path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
+    def write(path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        folder.write_history(Table())
+        folder.replace("history.parquet", write)
     with pytest.raises(TypeError):
         folder.write_record({"settings": object()})
     assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "run.json"]

@@ -170,8 +170,10 @@ class RunFolder:
             raise
 
     def write_history(self, history: "pd.DataFrame") -> None:
-        """Write `history.parquet`."""
-        self.replace(HISTORY, lambda path: history.to_parquet(path, index=False))
+        """Write `history.parquet`, with a checksum."""
+        from adamkit.lab.sweeping import sealed
+
+        self.replace(HISTORY, lambda path: sealed.write_rows(path, history))
 
     def write_model(self, model: "keras.Model") -> None:
         """Write `model.keras`, with the optimizer's state."""
@@ -194,8 +196,10 @@ class RunFolder:
         """What `history.parquet` holds; InputError where it is missing, damaged or not of numbers alone."""
         import pandas as pd
 
+        from adamkit.lab.sweeping import sealed
+
         try:
-            history = pd.read_parquet(self.path / HISTORY)
+            history = sealed.read_rows(self.path / HISTORY)
         except Exception as error:  # pyarrow has errors of its own
             raise InputError(f"{self.path / HISTORY} is no readable history: {reason(error)}") from error
         for name in history:

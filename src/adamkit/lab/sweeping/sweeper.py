@@ -26,7 +26,7 @@ from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.logs.own_models import files_left, name_of, parameters_of
 from adamkit.lab.logs.tables import send_sweep
 from adamkit.lab.logs.tool import Tool, checked
-from adamkit.lab.sweeping import spaces
+from adamkit.lab.sweeping import sealed, spaces
 from adamkit.lab.sweeping.chunks import Chunk, Run, State, Trainer, Work, unmappable
 from adamkit.lab.sweeping.executors import CannotTrainError, Executor, Failed, Session, Threads
 from adamkit.lab.sweeping.parts import Parts
@@ -328,7 +328,7 @@ def sweep(
         with ctrl_c_asks(study):
             result = study.run(executor)
         if folder is not None:
-            disk.replace(Path(folder) / HISTORY, result.to_parquet)
+            disk.replace(Path(folder) / HISTORY, lambda path: sealed.write_rows(path, result.history))
             disk.replace(Path(folder) / SUMMARY, lambda path: result.summary.to_csv(path, index=False))
     if folder is not None and report and len(result.history):
         from adamkit.lab.insight import reports
