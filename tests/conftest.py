@@ -10,6 +10,7 @@ figures. It spares the others most of that, and with it much of their time.
 """
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -52,6 +53,12 @@ def pytest_configure(config):
         from adamkit.lab.training.compiled_programs import keep_on_disk
 
         assert keep_on_disk()
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector the millions of objects of four frameworks: they are there until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures compile anything
