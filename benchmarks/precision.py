@@ -12,6 +12,7 @@ difference is that of a format's loss from float32's of the same seed, in percen
 The row "float32, weights shaken" is float32 from initial weights that were changed by a millionth of their size: what
 it differs by is chance, whatever the format. bfloat16 parameters are kept by `adamkit.rounding`, as
 `adamkit.keras.Adam` and `adamkit.torch.Adam` do, around the same step; the model computes in float32 with them.
+4 bits are an experiment, no format of adamkit: moments are rounded to what 4 bits would hold, and kept as float32.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adamkit import rounding
+from adamkit import moments, rounding
 from adamkit.optax import adam
 from benchmarks.report import machine, show, versions, write
 
@@ -38,6 +39,7 @@ class Format(NamedTuple):
     moments: str = "float32"
     rounding: str | None = None  # of bfloat16 parameters; None: the parameters are float32
     shaken: float = 0.0  # relative change of the initial weights
+    four_bits: tuple[str, ...] = ()  # the moments that are rounded to 4 bits
 
 
 FLOAT32 = Format("float32")
@@ -46,6 +48,9 @@ FORMATS = [
     Format("float32, weights shaken", shaken=1e-6),
     Format("moments bfloat16", "bfloat16"),
     Format("moments int8", "int8"),
+    Format("m in 4 bits", four_bits=("mu",)),
+    Format("v in 4 bits", four_bits=("nu",)),
+    Format("moments in 4 bits", four_bits=("mu", "nu")),
     Format("parameters bfloat16, compensated", rounding="compensated"),
     Format("parameters bfloat16, compensated8", rounding="compensated8"),
     Format("parameters bfloat16, stochastic", rounding="stochastic"),
@@ -100,13 +105,15 @@ def _train(task: Task, format_: Format, seed: jax.Array) -> jax.Array:
     optimizer = adam(lambda count: task.learning_rate * (1 - count / task.steps), moment_dtype=format_.moments)
 
     def step(state: Any, t: jax.Array) -> Any:
-        stored, moments = state
+        stored, optimizer_state = state
         # The gradient is that of the narrow parameters, the step is that of what they stand for.
         loss = functools.partial(_loss, task, structure, task.batch(jax.random.fold_in(batches_key, t)))
         gradients = jax.grad(loss)([_value(parameter) for parameter, _ in stored])
         wide = [_wide(parameter, remainder) for parameter, remainder in stored]
-        updates, moments = optimizer.update(gradients, moments, wide)
-        return [_stored(format_, x + u, t, i) for i, (x, u) in enumerate(zip(wide, updates, strict=True))], moments
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state, wide)
+        optimizer_state = _in_four_bits(optimizer_state, format_.four_bits, jax.random.fold_in(batches_key, -t))
+        stored = [_stored(format_, x + u, t, i) for i, (x, u) in enumerate(zip(wide, updates, strict=True))]
+        return stored, optimizer_state
 
     def body(state: Any, t: jax.Array) -> tuple[Any, None]:
         return step(state, t), None
@@ -133,6 +140,36 @@ def _stored(format_: Format, value: jax.Array, t: jax.Array, index: int) -> tupl
     if format_.rounding is None:
         return value, None
     return rounding.store(value, "bfloat16", format_.rounding, rounding.random_key(0, t, index, jnp), jnp)
+
+
+# What 4 bits hold, by blocks as int8 is (`adamkit.moments`), as shares of the block's largest: of m a sign and 7 sizes
+# over 6 powers of two, of v 15 sizes over 10 powers of two.
+_SIZES = {"mu": 2.0 ** np.linspace(-6, 0, 7), "nu": 2.0 ** np.linspace(-10, 0, 15)}
+
+
+def _in_four_bits(state: tuple, names: tuple[str, ...], key: jax.Array) -> tuple:
+    """The optimizer's state with these of its moments rounded, at random, so that nothing is lost on average."""
+    first, *others = state
+    for name in names:
+        rounded = [
+            x if x.size < moments.MIN_SIZE else _rounded(x, name, jax.random.fold_in(key, 2 * i + (name == "nu")))
+            for i, x in enumerate(getattr(first, name))
+        ]
+        first = first._replace(**{name: rounded})
+    return (first, *others)
+
+
+def _rounded(moment: jax.Array, name: str, key: jax.Array) -> jax.Array:
+    blocks = jnp.pad(moment.reshape(-1), (0, -moment.size % moments.BLOCK)).reshape(-1, moments.BLOCK)
+    largest = jnp.abs(blocks).max(axis=1, keepdims=True)
+    share = jnp.abs(blocks) / jnp.where(largest > 0, largest, 1)
+    sizes = jnp.asarray([0, *_SIZES[name]], jnp.float32)
+    below = jnp.clip(jnp.searchsorted(sizes, share, side="right") - 1, 0, len(sizes) - 2)
+    low, high = sizes[below], sizes[below + 1]
+    share = jnp.where(jax.random.uniform(key, share.shape) < (share - low) / (high - low), high, low)
+    if name == "nu":  # m / sqrt(v) would throw the parameter
+        share = jnp.where((share == 0) & (blocks != 0), sizes[1], share)
+    return (jnp.sign(blocks) * share * largest).reshape(-1)[: moment.size].reshape(moment.shape)
 
 
 def _row(task: str, name: str, losses: dict[str, np.ndarray]) -> dict:
