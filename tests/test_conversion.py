@@ -254,7 +254,6 @@ KEPT = {name: name for name in SHAPES}
         ({"names": [1]}, TypeError, "names must be a dict"),
         ({"like": lambda: run_of("torch", steps=0, amsgrad=True).like}, ValueError, "amsgrad must be the same"),
     ],
-    ids=str,
 )
 def test_what_does_not_fit_is_named(change, error, words):
     arguments = {"to": "torch", "like": lambda: run_of("torch", steps=0).like, "state": None, "names": None} | change

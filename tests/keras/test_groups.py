@@ -130,7 +130,6 @@ def test_decay_is_left_off_biases_normalization_and_embeddings():
         ({"a": {"weight_decay": HALVING}}, TypeError, r"groups\['a'\]\['weight_decay'\] must be a finite number"),
         ({"a": {"learning_rate": 0.1, "learning_rate_multiplier": 2.0}}, ValueError, "not both"),
     ],
-    ids=str,
 )
 def test_wrong_groups_are_named(groups, error, says):
     with pytest.raises(error, match=says):
