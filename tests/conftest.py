@@ -61,6 +61,11 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_unconfigure():
+    """At the end libraries look for what was not collected."""
+    gc.unfreeze()
+
+
 @pytest.hookimpl(tryfirst=True)  # before fixtures compile anything
 def pytest_runtest_setup(item):
     """Have XLA optimize the test's programs, or not; those of the test before are forgotten where that changes."""

@@ -1,3 +1,4 @@
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +241,22 @@ def test_python_code_in_a_file_is_not_run():
     Path("harm").unlink()
     assert "Python code (a Lambda layer)" in rejected(models.build, "code.keras", VECTORS)
     assert not Path("harm").exists()
+
+
+def test_a_file_that_names_another_file_is_not_taken_for_one_with_code():
+    Path("lambda.txt").write_text("a\nb\n", encoding="utf-8")
+    keras.Sequential([keras.Input((1,), dtype="string"), layers.StringLookup(vocabulary=["a", "b"])]).save("own.keras")
+    with zipfile.ZipFile("own.keras") as own, zipfile.ZipFile("words.keras", "w") as other:
+        for name in own.namelist():
+            text = own.read(name)
+            if name == "config.json":
+                config = json.loads(text)
+                config["config"]["layers"][1]["config"]["vocabulary"] = str(Path("lambda.txt").resolve())
+                text = json.dumps(config)
+            other.writestr(name, text)
+    assert "words.keras could not be loaded: ValueError: Requested the loading of a vocabulary file" in rejected(
+        models.build, "words.keras", VECTORS
+    )
 
 
 MODULE = """

@@ -123,12 +123,15 @@ def load(path: Path) -> Any:
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             return keras.models.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises all sorts
-        if "safe_mode" in str(error) and "lambda" in str(error).lower():
+        if "Python lambda" in str(error):
             raise InputError(
                 f"{path} holds Python code (a Lambda layer), which is not run: write a function that builds the model, "
                 "and name it by module:function or file.py:function"
             ) from error
-        raise InputError(f"{path} could not be loaded: {reason(error)}") from error
+        met: BaseException = error
+        while "Exception encountered: " in str(met) and met.__context__:  # Keras wraps it in the configuration
+            met = met.__context__
+        raise InputError(f"{path} could not be loaded: {reason(met)}") from error
 
 
 def _fitting(model: Any, name: str, dataset: Dataset) -> "keras.Model":
