@@ -10,12 +10,12 @@ train: .venv/installed
 	$(BIN)/adamkit train
 
 # Every stage runs, also after one that fails; the last line says which did. Worksteal keeps the tests of a file, which
-# share what they compile, on one worker until the other has nothing left. The last two stages are as long as each other
-# and run side by side; the second one's output is shown when it is done.
+# share what they compile, on one worker until another has nothing left. Three workers, since tests also wait. The last
+# two stages are as long as each other and run side by side; the second one's output is shown when it is done.
 test: .venv/installed-test chromium
 	@failed=""; log=$$(mktemp); \
 	echo "KERAS_BACKEND=jax pytest tests"; \
-	KERAS_BACKEND=jax $(PYTEST) -n 2 --dist worksteal tests || failed=" jax"; \
+	KERAS_BACKEND=jax $(PYTEST) -n 3 --dist worksteal tests || failed=" jax"; \
 	KERAS_BACKEND=torch $(PYTEST) tests/keras > $$log 2>&1 & torch=$$!; \
 	echo "KERAS_BACKEND=tensorflow pytest tests/keras"; \
 	KERAS_BACKEND=tensorflow $(PYTEST) tests/keras || failed="$$failed tensorflow"; \

@@ -211,7 +211,7 @@ def test_int8_is_not_for_float64():
     ("arguments", "error", "words"),
     [
         ({"learning_rate": -1.0}, ValueError, "learning_rate"),
-        ({"learning_rate": "fast"}, TypeError, "learning_rate"),
+        ({"learning_rate": "fast"}, ValueError, "learning_rate"),
         ({"learning_rate": 0.1, "b1": 1.0}, ValueError, "b1"),
         ({"learning_rate": 0.1, "b2": -0.1}, ValueError, "b2"),
         ({"learning_rate": 0.1, "eps": float("nan")}, ValueError, "eps"),
