@@ -10,6 +10,8 @@ from adamkit.description import Description, Row
 from adamkit.optax import adam, adamw, apply_updates, describe
 from adamkit.torch import Adam
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 def test_a_table_has_a_line_for_all():
     rows = (Row("0", 2, 1200, "float32, moments int8", 2400, {"lr": 0.1}), Row("1", 1, 3, "float64", 48, {}))

@@ -15,6 +15,8 @@ from adamkit.keras import Adam as KerasAdam
 from adamkit.lab.errors import InputError
 from adamkit.torch import Adam
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 STEPS = 1000
 SHAPES = ((3, 4), (5,))
 

@@ -12,6 +12,8 @@ import adamkit
 import adamkit.optax
 from adamkit.torch import Adam
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 STEPS = 1000
 TOLERANCE = {"rtol": 1e-4, "atol": 5e-6}  # float32's rounding, over 1,000 steps of about 0.01
 

@@ -15,6 +15,8 @@ from adamkit.torch import Adam
 from adamkit.variants import SWITCHES, Variant
 from tests import reference
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 switches = st.fixed_dictionaries({name: st.booleans() for name in SWITCHES})
 options = st.fixed_dictionaries(
     {

@@ -11,6 +11,8 @@ from adamkit import lab
 from adamkit.keras import Adam, Watch
 from tests.cli.test_train import small_table
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 def test_a_run_whose_rate_is_too_small_and_whose_memory_is_too_long(command_line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 QUICK = "--model", "logistic", "--batch-size", 40, "--epochs", 2, "--no-report"
 EVENTS = "events.out.tfevents.*"
 

@@ -11,6 +11,8 @@ import pytest
 from adamkit.lab import predict
 from adamkit.lab.runs.folder import RunFolder
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 def houses(rows=60):
     rng = np.random.default_rng(3)

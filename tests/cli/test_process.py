@@ -18,6 +18,8 @@ import pytest
 from adamkit.lab.runs.folder import RunFolder
 from tests.cli.folders import assert_same_bits, tree
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 FILES = ["checkpoints", "history.parquet", "model.keras", "run.json"]
 TRAIN = sys.executable, "-m", "adamkit", "train", "--no-report"
 HANGS = 600  # seconds, after which a process is taken for dead

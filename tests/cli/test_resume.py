@@ -12,6 +12,8 @@ from adamkit.lab.training import checkpoints
 from tests.cli.folders import assert_same_bits, tree
 from tests.cli.test_train import MODEL_WITH_DROPOUT, small_table, write
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 DROPOUT = ("--model", "mine.py:model", "--validation-split", 0.5, "--batch-size", 20, "--seed", 3)
 QUICK = ("--model", "logistic", "--batch-size", 40)
 

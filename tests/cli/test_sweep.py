@@ -20,6 +20,8 @@ from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.sweeper import Progress
 from tests.cli.folders import tree
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 FILES = ["history.parquet", "parts", "report.html", "run.json", "summary.csv"]
 QUICK = "--model", "logistic", "--batch-size", 40, "--epochs", 2
 RATES = "--learning-rate", "1e-3..1e-1:log:3"

@@ -10,6 +10,8 @@ import pytest
 from adamkit.lab.insight.landscapes import LANDSCAPES
 from adamkit.lab.insight.trace import trace
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ from adamkit.cli.display import Display
 from adamkit.lab.runs.folder import RunFolder
 from tests.cli.folders import assert_same_bits, tree
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 lab_module = importlib.import_module("adamkit.lab.training.trainer")  # `adamkit.lab.train` is the function in it
 
 FILES = ["checkpoints", "history.parquet", "model.keras", "run.json"]

@@ -8,6 +8,8 @@ from keras import ops
 from adamkit.keras import Adam
 from tests.keras.test_exactness import as_numpy
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 BACKEND = keras.backend.backend()
 LEARNING_RATE = 0.01
 OPTIONS = [

@@ -9,6 +9,8 @@ from adamkit import lab
 from adamkit.keras import Adam, without_decay
 from tests.keras.test_exactness import as_numpy
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 GRADIENTS = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
 HALVING = keras.optimizers.schedules.ExponentialDecay(0.1, decay_steps=1, decay_rate=0.5)
 X = np.random.default_rng(1).normal(size=(32, 3)).astype("float32")

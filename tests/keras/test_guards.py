@@ -7,6 +7,8 @@ import pytest
 from adamkit import lab
 from adamkit.keras import Adam
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 to_numpy = keras.ops.convert_to_numpy
 X = np.random.default_rng(0).random((40, 3)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)

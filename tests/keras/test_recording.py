@@ -10,6 +10,8 @@ from adamkit.keras import Adam
 from adamkit.keras.internals import moments_of
 from adamkit.lab.training.recording import Recording, Row
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 ROWS, BATCH, EPOCHS = 12, 4, 2  # three steps an epoch
 INDEX = 5
 

@@ -9,6 +9,8 @@ import adamkit
 from adamkit.keras import Adam
 from tests.keras.test_exactness import as_numpy
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 ROWS = np.random.default_rng(0).normal(size=(48, 3)).astype("float32")
 TARGETS = ROWS[:, :1] - 0.5 * ROWS[:, 1:2]
 

@@ -9,6 +9,8 @@ from adamkit.keras import Adam
 from tests import reference
 from tests.keras.test_exactness import as_numpy
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 SWITCHES = [{"bias_correction": False}, {"adaptivity": False}, {"bias_correction": False, "adaptivity": False}]
 VARIANTS = [
     {"nesterov": True, "rectified": True},

@@ -23,6 +23,8 @@ from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.runs.predictions import Trained
 from adamkit.lab.sweeping import sealed, spaces
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 ROWS = np.random.default_rng(0).random((24, 3)).round(4)
 TABLE = pd.DataFrame(ROWS, columns=["size", "weight", "age"]).assign(
     city=["Rome", "Bern", None] * 8, day="2026-01-02", y=ROWS[:, 0] > ROWS[:, 1]

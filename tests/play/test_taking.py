@@ -19,6 +19,8 @@ from adamkit.play.training import Bench
 from adamkit.play.words import words
 from tests.play.conftest import SETTINGS, Client
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 CHANGED = {"learning_rate": 0.02, "beta_1": 0.5, "warmup_steps": 10, "cosine_alpha": 0.25, "weight_decay": 0.01}
 OTHERS = [
     {},

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from adamkit.torch import Adam
 from tests import reference
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 LAYOUTS = {
     "contiguous": lambda x: x.clone(),
     "transposed": lambda x: x.t().contiguous().t(),

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from adamkit.kernels import cpu
 from adamkit.torch import Adam
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 SIZES = (1, 70_000, 3, 40_000)  # several pieces for several threads
 
 

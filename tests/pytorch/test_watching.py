@@ -7,6 +7,8 @@ import torch
 from adamkit import findings
 from adamkit.torch import Adam, watch
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 ROWS = 256
 
 

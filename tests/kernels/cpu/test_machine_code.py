@@ -11,6 +11,8 @@ import pytest
 from adamkit import cache
 from adamkit.kernels.cpu import launch, machine_code
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 def build():
     def add_one(job):

@@ -14,6 +14,8 @@ from adamkit.variants import SWITCHES
 from tests.kernels.cases import FORMS as CPU_FORMS
 from tests.kernels.cases import assert_same_bits, coefficients, copies, draw
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 SEED = 5
 FORMS = [form for form in CPU_FORMS if form.parameter != "float64"]
 FORMS += [Form("float16", "int8", "compensated8", amsgrad=True, gradient="float32")]

@@ -17,6 +17,8 @@ from adamkit.kernels.gpu import triton as required
 from adamkit.kernels.gpu.table import ROW, TILE, table
 from adamkit.torch import Adam, one_pass
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 def train(optimizer, parameters, steps, kernel, monkeypatch):
     """Some steps by one of the kernels, on the CPU: that of the GPU by the interpreter."""

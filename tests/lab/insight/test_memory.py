@@ -13,6 +13,8 @@ from adamkit.keras import Adam
 from adamkit.lab.errors import InputError
 from adamkit.lab.insight import memory
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 LARGE = (moments.MIN_SIZE // 16, 17)  # no whole number of blocks
 ROWS = [row for row in memory.table([1]) if "master" not in row.parameter_rounding]
 

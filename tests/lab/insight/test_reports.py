@@ -15,6 +15,8 @@ from adamkit.lab.runs import Settings
 from adamkit.lab.runs.folder import RunFolder
 from tests.lab.insight.test_sweep_charts import DRAWN, GRID, SINGLE, tables
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 RECORD = {
     "settings": {"data": "digits", "model": "mlp", "epochs": 20, "amsgrad": False, "metrics": None},
     "data": {"rows": 100, "validation_rows": 20, "row_shape": [8, 8], "target": "classes", "fingerprint": "ab"},

@@ -11,6 +11,8 @@ from adamkit.lab.errors import InputError
 from adamkit.lab.insight.sensitivity import FEWEST_SETTINGS, NEAR, sensitivity, shown
 from adamkit.lab.sweeping.spaces import HYPERPARAMETERS, Range, draw, grid
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 def summary_of(settings, objective):
     """The summary of a sweep whose objective is a function of the table of settings."""

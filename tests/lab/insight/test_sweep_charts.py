@@ -13,6 +13,8 @@ from adamkit.lab.insight.charts.theme import finished, save
 from adamkit.lab.insight.sensitivity import sensitivity
 from adamkit.lab.sweeping.spaces import draw, grid
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 GRID = grid({"learning_rate": "1e-5..1:11", "beta_1": "0,0.5,0.9,0.99"})
 DRAWN = draw({"learning_rate": "1e-5..1", "beta_2": "0.9..0.9999", "amsgrad": "true,false", "batch_size": "8..512"}, 64)
 SINGLE = grid({"learning_rate": "1e-5..1:21"})

@@ -9,6 +9,8 @@ from adamkit.lab.errors import InputError
 from adamkit.lab.insight.weights import weight_of_run
 from adamkit.lab.training.trainer import train
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 SETTINGS = {
     "data": "wine", "model": "logistic", "epochs": 2, "batch_size": 89, "learning_rate": 0.01, "epsilon": 1e-3,
 }  # fmt: skip

@@ -5,6 +5,8 @@ import pytest
 
 from tests.lab.logs.conftest import EPOCHS
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 @pytest.fixture(scope="module")
 def client(sent):

@@ -16,6 +16,8 @@ from adamkit.lab.errors import InputError
 from adamkit.lab.runs import Settings
 from adamkit.lab.runs.folder import RunFolder
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 predictions = importlib.import_module("adamkit.lab.runs.predictions")
 ROWS = 40
 

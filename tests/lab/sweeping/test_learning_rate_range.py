@@ -11,6 +11,8 @@ from adamkit.lab.insight.charts.learning_rate_range import loss_by_learning_rate
 from adamkit.lab.insight.charts.theme import save
 from adamkit.lab.sweeping.learning_rate_range import learning_rate_range, smooth
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 ROWS = np.random.default_rng(0).random((96, 3)).astype("float32")
 TARGET = ROWS @ np.float32([1, -2, 3])
 

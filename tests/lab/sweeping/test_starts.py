@@ -13,6 +13,8 @@ from adamkit.lab.errors import InputError
 from adamkit.lab.sweeping import remaking
 from adamkit.lab.training.tracing import left_alone
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(50, 20, (40, 6)).astype("float32")  # unscaled: without its mean and variance a model is far off
 Y = np.sin(X.sum(axis=1, keepdims=True) / 50).astype("float32")

@@ -10,6 +10,8 @@ from adamkit import lab
 from adamkit.keras import Adam
 from adamkit.lab.errors import InputError
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 X = np.random.default_rng(0).normal(size=(96, 3)).astype("float32")
 Y = (X @ np.array([1.0, -2.0, 0.5], "float32"))[:, None]

@@ -18,6 +18,8 @@ from adamkit.lab.training import checkpoints, keeping
 from adamkit.lab.training.checkpoints import Checkpoint
 from adamkit.lab.training.keeping import Keeper
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 rng = np.random.default_rng(0)
 X = rng.random((60, 5), "float32")
 Y = (X.sum(axis=1) > 2.5).astype("float32")

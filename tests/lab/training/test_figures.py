@@ -6,6 +6,8 @@ from adamkit import lab
 from adamkit.keras import Adam
 from adamkit.lab.training.figures import figures
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 X = np.random.default_rng(0).random((24, 3)).astype("float32")
 Y = np.eye(2, dtype="float32")[(X.sum(axis=1) > 1.5).astype(int)]
 WORD = "left out of the history, as they are no numbers: word"

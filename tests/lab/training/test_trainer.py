@@ -17,6 +17,8 @@ from adamkit.lab.training.population import Program, members_of, write_back
 from adamkit.lab.training.trainer import train
 from tests.lab.some_models import BINARY, CASES, LABELS, ROWS, TABLE, compiled
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 def assert_same_run(result, history, model, rtol=1e-4):
     assert set(result.history) - {"epoch", "seconds"} == set(history.history)

@@ -22,6 +22,8 @@ from adamkit.lab.insight.experiments import (
     weight_decay,
 )
 
+pytestmark = pytest.mark.slow  # seconds, all in all
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
