@@ -11,6 +11,11 @@ Array = Any
 Scalar = Any
 
 START = 1e-6  # d₀
+REFUSED = {  # switches of `adamkit.variants` that it does not go with, and why
+    "rectified": "its steps do not follow from d times the gradient",
+    "adopt": "its steps do not follow from d times the gradient",
+    "schedule_free": "its average has no place in the estimate",
+}
 
 
 class Estimate(NamedTuple):

@@ -262,12 +262,7 @@ class Adam(keras.optimizers.Adam):
             self._sums = {id(variable): added(variable, name="sum") for variable in trained}
 
     def _check_auto(self) -> None:
-        reasons = {
-            "rectified": "its steps do not follow from d times the gradient",
-            "adopt": "its steps do not follow from d times the gradient",
-            "schedule_free": "its average has no place in the estimate",
-        }
-        for name, reason in reasons.items():
+        for name, reason in prodigy.REFUSED.items():
             if getattr(self, name):
                 raise ValueError(f"learning_rate='auto' does not go with {name}=True: {reason}. Received: both")
         if not self.adaptivity:

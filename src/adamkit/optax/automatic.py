@@ -10,12 +10,6 @@ import optax
 from adamkit import prodigy, rule
 from adamkit.optax.state import arithmetic_dtype
 
-_REFUSED = {
-    "rectified": "its steps do not follow from d times the gradient",
-    "adopt": "its steps do not follow from d times the gradient",
-    "schedule_free": "its average has no place in the estimate",
-}
-
 
 class Prodigy(NamedTuple):
     """The state of `adam("auto")` and `adamw("auto")`.
@@ -43,7 +37,9 @@ def check_auto(learning_rate: Any, **switches: bool) -> bool:
         raise ValueError(f"learning_rate must be a number, a schedule or 'auto'. Received: {learning_rate!r}")
     for name, on in switches.items():
         if on:
-            raise ValueError(f"learning_rate='auto' does not go with {name}=True: {_REFUSED[name]}. Received: both")
+            raise ValueError(
+                f"learning_rate='auto' does not go with {name}=True: {prodigy.REFUSED[name]}. Received: both"
+            )
     return True
 
 

@@ -66,11 +66,8 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
         if options["schedule_free"] and options[name]:
             raise ValueError(f"schedule_free=True does not go with {name}=True: {reason}. Received: both{suffix}")
     found = "the learning rate is found on the host"
-    unscaled = "its steps do not follow from d times the gradient"
-    for name, reason in (
-        ("capturable", found), ("differentiable", found), ("lazy", "its estimate is of whole gradients"),
-        ("rectified", unscaled), ("adopt", unscaled), ("schedule_free", "its average has no place in the estimate"),
-    ):  # fmt: skip
+    reasons = {"capturable": found, "differentiable": found, "lazy": "its estimate is of whole gradients"}
+    for name, reason in (reasons | prodigy.REFUSED).items():
         if options["auto"] and options[name]:
             raise ValueError(f"lr='auto' does not go with {name}=True: {reason}. Received: both{suffix}")
     if options["auto"] and options["weight_decay"] and not options["decoupled_weight_decay"]:
