@@ -32,7 +32,7 @@ class OneTensor:
         return torch.minimum(x, y) if isinstance(y, Tensor) else torch.clamp(x, max=y)
 
     @staticmethod
-    def where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def where(condition: Tensor, x: Tensor | float, y: Tensor) -> Tensor:
         """`x` where the condition holds, else `y`."""
         return torch.where(condition, x, y)
 
@@ -81,11 +81,16 @@ class Tensors:
     def __le__(self, other: float) -> "Tensors":
         return Tensors([tensor <= other for tensor in self.tensors])
 
+    def __gt__(self, other: float) -> "Tensors":
+        return Tensors([tensor > other for tensor in self.tensors])
+
     @staticmethod
-    def where(condition: "Tensors | Tensor", x: "Tensors", y: "Tensors") -> "Tensors":
+    def where(condition: "Tensors | Tensor", x: "Tensors | float", y: "Tensors") -> "Tensors":
         """`x` where the condition, of each element or of all, holds, else `y`."""
-        conditions = condition.tensors if isinstance(condition, Tensors) else [condition] * len(x.tensors)
-        return Tensors(list(map(torch.where, conditions, x.tensors, y.tensors)))
+        conditions, values = (
+            part.tensors if isinstance(part, Tensors) else [part] * len(y.tensors) for part in (condition, x)
+        )
+        return Tensors(list(map(torch.where, conditions, values, y.tensors)))
 
     @staticmethod
     def sign(x: "Tensors") -> "Tensors":
