@@ -11,7 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from adamkit.cli.compare import _plan
 from adamkit.lab.comparing import tuning
+from adamkit.lab.comparing.audited import Audit
 from adamkit.lab.comparing.result import Comparison
 from adamkit.lab.insight.charts import comparison as charts
 
@@ -150,3 +152,50 @@ def test_a_folder_of_another_kind_is_refused(adamkit, finished):
     code, _, error = adamkit("train", "--from", folder)
     assert code == 2
     assert "is that of a comparison" in error
+
+
+AUDIT = ["--audit", *QUICK, "--optimizers", "adam,auto"]
+
+
+def test_an_audit_is_taken_up_again_and_says_where_the_untuned_stand(adamkit, monkeypatch):
+    audit = tuning.Tuning._audit
+
+    def grid_then_ctrl_c(self, optimizer):
+        if optimizer.name != tuning.GRID:
+            self.interrupted = True
+        return audit(self, optimizer)
+
+    monkeypatch.setattr(tuning, "_THREADS", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning.Tuning, "_audit", grid_then_ctrl_c)
+        code, out, _ = adamkit("compare", *AUDIT, "--out", "run", "--no-report")
+    assert code == 130
+    assert "next   adamkit compare --resume run" in out
+    code, out, error = adamkit("compare", "--resume", "run", "--json")
+    assert code == 0, error
+    *rows, last = map(json.loads, out.splitlines())
+    assert {row["optimizer"] for row in rows} == {"adam", "auto", "tuned adam"}
+    assert all(len(row["percentiles"]) == 2 and 0 <= row["percentile"] <= 100 for row in rows)
+    loaded = Audit.load("run")
+    assert last["verdict"] == loaded.verdict
+    assert "untuned, among 4 settings of adam" in error
+    page = Path("run/report.html").read_text()
+    assert loaded.verdict[0] in page
+    assert "What not tuning costs: logistic on wine" in page
+    code, out, _ = adamkit("runs", ".")
+    assert "compare" in out
+
+
+@pytest.mark.parametrize("options", [["--check"], ["--goal", "0.5"]])
+def test_an_audit_takes_no_option_of_tuned_optimizers(adamkit, options, tmp_path):
+    code, _, error = adamkit("compare", *AUDIT, *options)
+    assert code == 2
+    assert f"{options[0]} must be left out of an audit" in error
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_audit_has_256_settings_and_adam_schedule_free_and_auto_by_default():
+    plan = _plan({"data": "wine", "audit": True})
+    assert (plan.budget, plan.optimizers) == (256, ["adam", "schedule-free", "auto"])
+    assert _plan({"audit": True, "budget": 8, "optimizers": "sgd"}).budget == 8
+    assert _plan({}).budget == 32

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _COMPARISON = "Comparison"
 _NO_OPTIONS = ("resume", "trust_code", "out", "report", "log", "json", "ray")  # of the comparison itself
-_OF_PLAN = ("budget", "seeds", "objective", "goal", "check", "train_size", "label_noise")
+_OF_PLAN = ("budget", "seeds", "objective", "goal", "check", "train_size", "label_noise", "audit")
 
 
 @hyperparameters.with_values(before="shuffle", of=("training",))
@@ -31,7 +31,11 @@ def compare(
     ] = "adam,adamw,amsgrad,nadam,rmsprop,adagrad,sgd,momentum,lion",
     budget: Annotated[
         int,
-        typer.Option(metavar="N", help="Settings of each optimizer; best a power of 2.", rich_help_panel=_COMPARISON),
+        typer.Option(
+            metavar="N",
+            help="Settings of each optimizer; best a power of 2. Of an audit: of Adam; 256 by default.",
+            rich_help_panel=_COMPARISON,
+        ),
     ] = 32,
     seeds: Annotated[
         int, typer.Option(metavar="N", help="Runs of each of the best settings.", rich_help_panel=_COMPARISON)
@@ -56,6 +60,15 @@ def compare(
         typer.Option(
             "--check",
             help="Look whether an optimizer loses to one that it contains, and so was tuned too little.",
+            rich_help_panel=_COMPARISON,
+        ),
+    ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Tune none of them, and say at which percentile of tuned settings of Adam each ends. Default of "
+            "--optimizers: adam, schedule-free, auto.",
             rich_help_panel=_COMPARISON,
         ),
     ] = False,
@@ -105,7 +118,8 @@ def compare(
     """Compare optimizers, each tuned alike: the same budget of settings, starts, order of the data and epochs.
 
     Settings are chosen on a validation part, results reported on a test part that chose nothing. The verdict is in
-    sentences. The folder holds every run after each epoch, and what is needed to go on after Ctrl-C (exit code 130).
+    sentences. With --audit nothing but Adam is tuned, and it says what not tuning costs. The folder holds every run
+    after each epoch, and what is needed to go on after Ctrl-C (exit code 130).
     """
     from adamkit.lab.errors import InputError
 
@@ -129,9 +143,10 @@ def compare(
             plan, command = comparisons.again(begun, trust_code=trust_code), begun.read_record().get("command")
             folder = RunFolder.take_up(resume)
         with folder:
+            from adamkit.cli.audit_display import AuditDisplay
             from adamkit.cli.compare_display import CompareDisplay
 
-            display = CompareDisplay(plan, folder, as_json=json)
+            display = (AuditDisplay if plan.audit else CompareDisplay)(plan, folder, as_json=json)
             with display:
                 result = comparisons.execute(
                     plan, folder, display.show, display.start, command=command, executor=executor
@@ -157,6 +172,7 @@ def _parameters(plan: "Plan") -> dict[str, Any]:
 
 def _plan(given: dict[str, Any]) -> "Plan":
     from adamkit.lab import runs
+    from adamkit.lab.comparing.audit import BUDGET, DEFAULT
     from adamkit.lab.comparing.optimizers import checked
     from adamkit.lab.runs import comparisons
 
@@ -165,7 +181,10 @@ def _plan(given: dict[str, Any]) -> "Plan":
         "validation_split": comparisons.SPLIT,
         "test_split": comparisons.SPLIT,
     } | given
-    of_plan = {name: given.pop(name) for name in _OF_PLAN if name in given}
+    of_plan: dict[str, Any] = {name: given.pop(name) for name in _OF_PLAN if name in given}
+    if of_plan.get("audit"):
+        given.setdefault("optimizers", DEFAULT)
+        of_plan.setdefault("budget", BUDGET)
     if "optimizers" in given:
         names = [name.strip() for name in given.pop("optimizers").split(",") if name.strip()]
         checked(names)  # before there is a folder

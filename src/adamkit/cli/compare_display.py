@@ -17,6 +17,7 @@ from adamkit.cli.display import Output, duration, figure, files
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
 
 if TYPE_CHECKING:
+    from adamkit.lab.comparing.audited import Audit
     from adamkit.lab.comparing.result import Comparison
     from adamkit.lab.comparing.tuning import Progress
     from adamkit.lab.runs.comparisons import Plan
@@ -31,7 +32,7 @@ class CompareDisplay(Output):
 
     def __init__(self, plan: "Plan", folder: "RunFolder", *, as_json: bool = False):
         super().__init__(as_json=as_json)
-        self._plan, self._folder = plan, folder
+        self.plan, self._folder = plan, folder
         self._last: Progress | None = None
         self._shown = -math.inf
         self._live = Live(console=self.terminal, get_renderable=self._view, transient=True, auto_refresh=False)
@@ -44,17 +45,22 @@ class CompareDisplay(Output):
 
     def start(self, record: dict[str, Any]) -> None:
         """Say what is compared, on what, and how."""
-        plan = self._plan
+        plan = self.plan
         self.data_and_model(record)
         if plan.label_noise:
             self.note(f"       {plan.label_noise:.0%} of the rows to train on have a wrong label")
-        self._wrapped("with", ", ".join(plan.optimizers))
-        self.note(
-            f"       {plan.budget} settings each, {plan.settings.epochs} epochs, batches of "
-            f"{plan.settings.batch_size}; the best again with {plan.seeds} seeds"
-        )
+        self.wrapped("with", ", ".join(plan.optimizers))
+        self.note(f"{'':{_INDENT}}{self.plan_in_words()}")
         if self.live:
             self._live.start()
+
+    def plan_in_words(self) -> str:
+        """What is trained."""
+        plan = self.plan
+        return (
+            f"{plan.budget} settings each, {plan.settings.epochs} epochs, batches of {plan.settings.batch_size}; the "
+            f"best again with {plan.seeds} seeds"
+        )
 
     def show(self, progress: "Progress") -> None:
         """How far it is."""
@@ -66,29 +72,34 @@ class CompareDisplay(Output):
             self._shown = now
             (self.note if self.as_json else self.line)(self._progress_text())
 
-    def finish(self, result: "Comparison") -> None:
+    def finish(self, result: "Comparison | Audit") -> None:
         """What came out."""
         path, summary = self._folder.path, result.summary
         word = "ended" if result.described["interrupted"] else "done"
-        self.note(f"{word:7}{len(summary)} optimizers in {duration(result.described['seconds'])}")
+        self.note(f"{word:7}{len(result.optimizers)} optimizers in {duration(result.described['seconds'])}")
         if len(summary):
-            self._show_tables(result)
+            self.show_tables(result)
         for i, sentence in enumerate(result.verdict):
-            self._wrapped("" if i else "shows", sentence)
+            self.wrapped("" if i else "shows", sentence)
         self.note(f"saved  {path}: {', '.join(files(path))}")
         if result.described["interrupted"]:
             self.note(f"next   adamkit compare --resume {path}")
 
-    def finish_json(self, result: "Comparison") -> None:
+    def finish_json(self, result: "Comparison | Audit") -> None:
         """With `as_json`, a line an optimizer, and one of the verdict."""
-        summary = result.summary
         if self.as_json:
-            expected = result.expected_best
-            for row in summary.to_dict(orient="records"):
-                own = expected.loc[(expected.optimizer == row["optimizer"]) & (expected.metric == result.metric)]
-                best = {f"expected_best_{k}": value for k, value in zip(own.budget, own["value"], strict=True)}
-                self.json_line({str(name): value for name, value in (row | best).items()})
+            for row in self.json_rows(result):
+                self.json_line(row)
             self.json_line({"verdict": result.verdict})
+
+    def json_rows(self, result: Any) -> list[dict[str, Any]]:
+        """A line an optimizer, with what to expect of the best by budget."""
+        expected, rows = result.expected_best, []
+        for row in result.summary.to_dict(orient="records"):
+            own = expected.loc[(expected.optimizer == row["optimizer"]) & (expected.metric == result.metric)]
+            best = {f"expected_best_{k}": value for k, value in zip(own.budget, own["value"], strict=True)}
+            rows.append(row | best)
+        return rows
 
     def _view(self) -> Group:
         if self._last is None:
@@ -108,7 +119,8 @@ class CompareDisplay(Output):
         parts = [f"{last.done:,}/{last.total:,} runs", f"{done} of {len(last.stages)} done", *at_work]
         return ", ".join([*parts, duration(last.seconds)])
 
-    def _show_tables(self, result: "Comparison") -> None:
+    def show_tables(self, result: Any) -> None:
+        """The tables."""
         summary, metric = result.summary, result.metric
         others = [str(c) for c in summary if str(c).startswith("test_") and c != f"test_{metric}"]
         head = [f"test {metric}", "from", "to", *(name.replace("_", " ") for name in others)]
@@ -116,28 +128,28 @@ class CompareDisplay(Output):
         rows = []
         for row in summary.to_dict(orient="records"):
             figures = [figure(row[name]) for name in (f"test_{metric}", "low", "high", *others, "loss", "gap")]
-            figures.append(_known(row["at_equal_loss"], figure(row["at_equal_loss"])))
-            figures.append(_known(row["epochs_to_goal"], f"{row['epochs_to_goal']:g}"))
-            figures.append(_known(row["seconds_to_goal"], duration(row["seconds_to_goal"])))
-            figures.append(_known(row["decades"], f"{row['decades']:.1f}"))
+            figures.append(known(row["at_equal_loss"], figure(row["at_equal_loss"])))
+            figures.append(known(row["epochs_to_goal"], f"{row['epochs_to_goal']:g}"))
+            figures.append(known(row["seconds_to_goal"], duration(row["seconds_to_goal"])))
+            figures.append(known(row["decades"], f"{row['decades']:.1f}"))
             rows.append([row["optimizer"], *figures, f"{row['diverged']:.0%}"])
-        self._wrapped(
+        self.wrapped(
             "best", f"on the test part, 95 % bands; the goal is a validation {metric} of {figure(result.goal)}"
         )
-        self._table(["optimizer", *head], rows)
+        self.table(["optimizer", *head], rows)
         expected = result.expected_best.loc[result.expected_best.metric == metric]
         wide = expected.pivot(index="optimizer", columns="budget", values="value")
-        self._wrapped("budget", f"test {metric} to expect of the best of so many settings")
-        self._table(
+        self.wrapped("budget", f"test {metric} to expect of the best of so many settings")
+        self.table(
             ["optimizer", *map(str, wide.columns)],
             [[name, *map(figure, wide.loc[name])] for name in summary.optimizer],
         )
-        self._wrapped("set to", "the best settings")
+        self.wrapped("set to", "the best settings")
         for row in summary.to_dict(orient="records"):
             own = [name for name in HYPERPARAMETERS if name in row and row[name] == row[name]]
-            self._wrapped("", f"{row['optimizer']}: {', '.join(f'{name} {_setting(row[name])}' for name in own)}")
+            self.wrapped("", f"{row['optimizer']}: {', '.join(f'{name} {setting(row[name])}' for name in own)}")
 
-    def _table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Lines; the columns that the terminal has no room for stand below, with the first one again."""
         table = [list(head), *map(list, rows)]
         widths = [max(len(row[i]) for row in table) for i in range(len(head))]
@@ -155,16 +167,18 @@ class CompareDisplay(Output):
                 text = "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in block)])
                 self.note(f"{'':{_INDENT}}{text}")
 
-    def _wrapped(self, word: str, text: str) -> None:
+    def wrapped(self, word: str, text: str) -> None:
         """A word, and text beside it in lines that fit the terminal."""
         width = max(shutil.get_terminal_size().columns - _INDENT - 1, 20)
         for i, line in enumerate(textwrap.wrap(text, width) or [""]):
             self.note(f"{word if not i else '':{_INDENT}}{' ' if len(word) >= _INDENT and not i else ''}{line}")
 
 
-def _known(value: float, text: str) -> str:
+def known(value: float, text: str) -> str:
+    """The text of a number, where it is one."""
     return text if math.isfinite(value) else "–"
 
 
-def _setting(value: Any) -> str:
+def setting(value: Any) -> str:
+    """The value of a hyperparameter, as text."""
     return str(value).lower() if isinstance(value, bool) else f"{value:.4g}"

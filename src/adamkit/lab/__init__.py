@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adamkit.lab import data, insight, logs, models, runs
+    from adamkit.lab.comparing.audit import audit
+    from adamkit.lab.comparing.audited import Audit
     from adamkit.lab.comparing.compare import compare
     from adamkit.lab.comparing.result import Comparison
     from adamkit.lab.insight.check import check
@@ -31,11 +33,13 @@ _MODULES = {
     "spaces": "sweeping.spaces",
 }
 _PLACES = {
+    "Audit": "comparing.audited",
     "Comparison": "comparing.result",
     "Ray": "sweeping.cluster",
     "SweepResult": "sweeping.sweeper",
     "TrainResult": "training.trainer",
     "TuneResult": "sweeping.tune",
+    "audit": "comparing.audit",
     "check": "insight.check",
     "compare": "comparing.compare",
     "predict": "runs.predictions",
@@ -44,11 +48,13 @@ _PLACES = {
     "tune": "sweeping.tune",
 }
 __all__ = [
+    "Audit",
     "Comparison",
     "Ray",
     "SweepResult",
     "TrainResult",
     "TuneResult",
+    "audit",
     "check",
     "compare",
     "data",

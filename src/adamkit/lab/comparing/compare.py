@@ -119,40 +119,74 @@ def compare(
         ['adam', 'sgd']
     """
     check_on_jax("compare")
-    check_model(model)
     chosen, tools = checked(optimizers), checked_tools(log)
+    if goal is not None and not math.isfinite(goal):
+        raise InputError(f"goal must be a finite number. Received: goal={goal!r}")
+    parts, options = checked_task(
+        model, x, y, validation_data=validation_data, validation_split=validation_split, test_data=test_data,
+        test_split=test_split, budget=budget, seeds=seeds, epochs=epochs, batch_size=batch_size, objective=objective,
+        shuffle=shuffle, seed=seed,
+    )  # fmt: skip
+    tuning = Tuning(model, parts, chosen, budget, seeds, options, memory, folder, on_progress, executor)
+    with contextlib.nullcontext() if folder is None else claimed(Path(folder)), ctrl_c_asks(tuning):
+        found, failures, checks = tuning.run(check=check)
+    described = {
+        "objective": options["objective"], "budget": budget, "seeds": seeds, "epochs": epochs,
+        "batch_size": batch_size, "seed": seed, "goal": goal, "rows": [rows_of(part) for part in parts],
+        "start": tuning.start, "failures": failures, "interrupted": tuning.interrupted, "seconds": tuning.seconds(),
+        "checks": checks,
+    }  # fmt: skip
+    comparison = Comparison.of(found, described)
+    if folder is not None:
+        comparison.save(folder)
+    send(tools, "compare", folder, {"model": model.name, "budget": budget, "seeds": seeds, **options}, comparison)
+    return comparison
+
+
+def checked_task(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    validation_data: tuple | None,
+    validation_split: float,
+    test_data: tuple | None,
+    test_split: float,
+    budget: int,
+    seeds: int,
+    epochs: int,
+    batch_size: int,
+    objective: str | None,
+    shuffle: bool,
+    seed: int,
+) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
+    """The arguments that `compare` and `audit` share, checked, and the model built.
+
+    Returns:
+        The rows to train on, to choose on and to report on; and the options of each sweep.
+    """
+    check_model(model)
     for name, value in (("budget", budget), ("epochs", epochs), ("batch_size", batch_size), ("seeds", seeds)):
         check_count(name, value)
     for name, value in (("validation_split", validation_split), ("test_split", test_split)):
         if not 0 < value < 1:
             raise InputError(f"{name} must be > 0 and < 1. Received: {name}={value!r}")
-    if goal is not None and not math.isfinite(goal):
-        raise InputError(f"goal must be a finite number. Received: goal={goal!r}")
     objective = objective or "val_loss"
     if not objective.removeprefix("-").startswith("val_"):
         raise InputError(f"objective must be of the validation part: val_loss, -val_accuracy … Received: {objective!r}")
     parts = _three_parts(x, y, validation_data, validation_split, test_data, test_split)
     build_for(model, jax.tree.map(lambda rows: rows[:batch_size], parts[0]))
-    options = {
+    return parts, {
         "epochs": epochs, "batch_size": batch_size, "objective": objective, "shuffle": shuffle, "seed": seed,
         "same_start": True, "same_order": True, "halving": None, "patience": None,
     }  # fmt: skip
-    tuning = Tuning(model, parts, chosen, budget, seeds, options, memory, folder, on_progress, executor)
-    with contextlib.nullcontext() if folder is None else claimed(Path(folder)), ctrl_c_asks(tuning):
-        found, failures, checks = tuning.run(check=check)
-    described = {
-        "objective": objective, "budget": budget, "seeds": seeds, "epochs": epochs, "batch_size": batch_size,
-        "seed": seed, "goal": goal, "rows": [rows_of(part) for part in parts], "start": tuning.start,
-        "failures": failures, "interrupted": tuning.interrupted, "seconds": tuning.seconds(), "checks": checks,
-    }  # fmt: skip
-    comparison = Comparison.of(found, described)
-    if folder is not None:
-        comparison.save(folder)
-    if tools and len(comparison.history):
-        made_from = {"model": model.name, "budget": budget, "seeds": seeds, **options}
-        with files_left(_warn, comparison.history, comparison.summary) as files:
-            send_comparison(tools, name_of("compare", folder), made_from, comparison, files, _warn)
-    return comparison
+
+
+def send(tools: Any, kind: str, folder: Any, made_from: dict[str, Any], result: Any) -> None:
+    """Send what was found to tools, as `logs.tables.send_comparison`."""
+    if tools and len(result.history):
+        with files_left(_warn, result.history, result.summary) as files:
+            send_comparison(tools, name_of(kind, folder), made_from, result, files, _warn)
 
 
 def _warn(message: str) -> None:

@@ -23,6 +23,8 @@ DECADES = 3  # that every learning rate spans at first
 _MOMENTUM = Range(0.5, 0.99)  # of β₁ and μ: a mean over 2 to 100 gradients
 _SECOND = Range(0.9, 0.9999)  # of β₂ and ρ: over 10 to 10,000
 _RELATIVE = Range(1e-6, 1e-1)  # of ε to η
+# Where a class leaves out what the name stands for: a momentum as papers have it, λ as `keras.optimizers.AdamW`.
+_USUAL = {"momentum": 0.9, "weight_decay": 0.004}
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,17 @@ class Optimizer:
 
     def make(self) -> Any:
         """A new optimizer of Keras's, or adamkit's Adam, in the middle of its space."""
-        import keras
-
-        from adamkit.keras import Adam
-
-        made = Adam if self.kind == "Adam" else getattr(keras.optimizers, self.kind)
         middle = self.at(spaces.draw(dict(self.space), 1, seed=0)[0])
-        return made(**{k: v for k, v in middle.items() if k != "cosine_alpha"}, **self.fixed)
+        return self._class()(**{k: v for k, v in middle.items() if k != "cosine_alpha"}, **self.fixed)
+
+    def untuned(self) -> spaces.Setting:
+        """The setting of somebody who gives no number: the defaults of its class."""
+        defaults = inspect.signature(self._class()).parameters
+        setting = {}
+        for name in self.space:
+            default = defaults[name].default if name in defaults else HYPERPARAMETERS[name].default
+            setting[name] = default or _USUAL.get(name, HYPERPARAMETERS[name].default)
+        return setting | ({"cosine_alpha": 0.0} if self.cosine else {})
 
     def draw(self, n: int, seed: int) -> tuple[list[spaces.Setting], list[spaces.Setting]]:
         """Settings from a scrambled Sobol sequence over the space.
@@ -80,6 +86,13 @@ class Optimizer:
             factor = "" if name not in self.relative else " η" if self.relative[name] == 1 else " η, squared"
             words[name] = f"{values.low:.4g} to {values.high:.4g}{factor}"
         return words
+
+    def _class(self) -> Any:
+        import keras
+
+        from adamkit.keras import Adam
+
+        return Adam if self.kind == "Adam" else getattr(keras.optimizers, self.kind)
 
 
 def _rates(low: float) -> Range:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,29 +45,10 @@ class Comparison:
     @classmethod
     def of(cls, found: Sequence[Any], described: dict[str, Any]) -> "Comparison":
         """From what `tuning.Tuning` found of each optimizer."""
-        tables = [
-            pd.concat([getattr(one, name).assign(optimizer=one.given.name) for one in found], ignore_index=True)
-            if found
-            else pd.DataFrame()
-            for name in ("history", "runs")
-        ]
-        optimizers = {
-            one.given.name: {
-                "kind": one.used.kind,
-                "fixed": dict(one.used.fixed),
-                "cosine": one.used.cosine,
-                "space": one.used.space_in_words(),
-                "given_space": one.given.space_in_words(),
-                "why": one.used.why,
-                "widened": one.times,
-                "ends": one.ends,
-                "seconds_an_epoch": one.seconds_an_epoch,
-                "settings": one.settings,
-            }
-            for one in found
-        }
+        history, runs = tables_of(found)
+        optimizers = {one.given.name: about(one) for one in found}
         checks = [asdict(check) for check in described["checks"]]
-        return cls(_ordered(tables[0]), _ordered(tables[1]), described | {"optimizers": optimizers, "checks": checks})
+        return cls(history, runs, described | {"optimizers": optimizers, "checks": checks})
 
     @classmethod
     def load(cls, folder: str | Path) -> "Comparison":
@@ -76,27 +57,12 @@ class Comparison:
         Raises:
             InputError: The folder holds none that is finished or was interrupted, or a damaged one.
         """
-        folder = Path(folder)
-        try:
-            described = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
-            tables = [pd.read_parquet(folder / name) for name in (disk.HISTORY, RUNS)]
-            for name in ("optimizers", "start", "checks", "objective"):
-                described[name]
-        except Exception as error:  # pyarrow has errors of its own
-            raise InputError(f"{folder} must be the folder of a comparison that has ended: {reason(error)}") from error
-        return cls(tables[0], tables[1], described)
+        return cls(*read(Path(folder), COMPARISON, ("optimizers", "start", "checks", "objective"), "a comparison"))
 
     def save(self, folder: str | Path) -> None:
         """Write `comparison.json`, `history.parquet` and `runs.parquet`, which `load` reads, and tables as `.csv`."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.described, indent=1)
-        disk.replace(folder / disk.HISTORY, lambda path: self.history.to_parquet(path, index=False))
-        disk.replace(folder / RUNS, lambda path: self.runs.to_parquet(path, index=False))
-        disk.replace(folder / disk.SUMMARY, lambda path: self.summary.to_csv(path, index=False))
-        disk.replace(folder / "expected_best.csv", lambda path: self.expected_best.to_csv(path, index=False))
-        disk.replace(folder / "chances.csv", lambda path: self.chances.to_csv(path, index=False))
-        disk.replace(folder / COMPARISON, lambda path: path.write_text(text, encoding="utf-8"))
+        tables = {disk.SUMMARY: self.summary, "expected_best.csv": self.expected_best, "chances.csv": self.chances}
+        write(Path(folder), self.history, self.runs, tables, COMPARISON, self.described)
 
     @property
     def metric(self) -> str:
@@ -128,7 +94,7 @@ class Comparison:
         rows = [self._row(name) for name in self.optimizers]
         sign = -1.0 if self.is_large_good else 1.0
         rows.sort(key=lambda row: sign * row[f"test_{self.metric}"])
-        return _ordered(pd.DataFrame(rows)) if rows else pd.DataFrame({"optimizer": []})
+        return ordered(pd.DataFrame(rows)) if rows else pd.DataFrame({"optimizer": []})
 
     @cached_property
     def expected_best(self) -> Table:
@@ -321,7 +287,63 @@ class _Ranked:
         self.metrics[metric] = sign * self.values
 
 
-def _ordered(table: Table) -> Any:
+def tables_of(found: Sequence[Any]) -> tuple[Table, Table]:
+    """The histories and the runs of what `tuning.Tuning` found, with the optimizers' names."""
+    history, runs = (
+        pd.concat([getattr(one, name).assign(optimizer=one.given.name) for one in found], ignore_index=True)
+        if found
+        else pd.DataFrame()
+        for name in ("history", "runs")
+    )
+    return ordered(history), ordered(runs)
+
+
+def about(one: Any) -> dict[str, Any]:
+    """What is written down of an optimizer, from what was found of it."""
+    return {
+        "kind": one.used.kind,
+        "fixed": dict(one.used.fixed),
+        "cosine": one.used.cosine,
+        "space": one.used.space_in_words(),
+        "given_space": one.given.space_in_words(),
+        "why": one.used.why,
+        "widened": one.times,
+        "ends": one.ends,
+        "seconds_an_epoch": one.seconds_an_epoch,
+        "settings": one.settings,
+    }
+
+
+def read(folder: Path, name: str, needed: Iterable[str], what: str) -> tuple[Table, Table, dict[str, Any]]:
+    """The history, the runs and the description that `write` left.
+
+    Raises:
+        InputError: There are none, or they are damaged or without something that is needed.
+    """
+    try:
+        described = json.loads((folder / name).read_text(encoding="utf-8"))
+        history, runs = (pd.read_parquet(folder / table) for table in (disk.HISTORY, RUNS))
+        for key in needed:
+            described[key]
+    except Exception as error:  # pyarrow has errors of its own
+        raise InputError(f"{folder} must be the folder of {what} that has ended: {reason(error)}") from error
+    return history, runs, described
+
+
+def write(
+    folder: Path, history: Table, runs: Table, tables: Mapping[str, Table], name: str, described: Mapping[str, Any]
+) -> None:
+    """Write them, other tables as CSV, and the description last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(described, indent=1)
+    disk.replace(folder / disk.HISTORY, lambda path: history.to_parquet(path, index=False))
+    disk.replace(folder / RUNS, lambda path: runs.to_parquet(path, index=False))
+    for file, table in tables.items():
+        disk.replace(folder / file, lambda path, table=table: table.to_csv(path, index=False))
+    disk.replace(folder / name, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def ordered(table: Table) -> Any:
     """The columns in an order that reads well: what a run is, its hyperparameters, what it reached."""
     first = [name for name in ("optimizer", "stage", "setting", "seed") if name in table]
     own = [name for name in HYPERPARAMETERS if name in table]

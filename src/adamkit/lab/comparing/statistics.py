@@ -76,6 +76,39 @@ def resampled_means(values: Values, resamples: int, seed: int) -> Values:
     return values[drawn].mean(axis=1)
 
 
+def percentiles(values: Values, population: Values) -> Values:
+    """The share of a population that is better than a value with the same seed, in percent; half of it for a tie.
+
+    Args:
+        values: (seeds,) what is to be small; inf where a run diverged.
+        population: (n, seeds) likewise.
+
+    Returns:
+        (seeds,): 0 is better than all, 100 worse than all.
+
+    Example:
+        >>> percentiles(np.array([2.5]), np.array([[1.0], [2.0], [3.0], [4.0]])).tolist()
+        [50.0]
+    """
+    return 100 * np.mean((population < values) + 0.5 * (population == values), axis=0)
+
+
+def interval(values: Values, level: float = 0.95) -> tuple[float, float]:
+    """Where the mean of values such as these lies, by Student's t, which is wide for few of them; NaN for one.
+
+    Example:
+        >>> low, high = interval(np.array([1.0, 2.0, 3.0]))
+        >>> round(low, 2), round(high, 2)
+        (-0.48, 4.48)
+    """
+    from scipy.special import stdtrit
+
+    if len(values) < 2 or not np.isfinite(values).all():
+        return math.nan, math.nan
+    half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def band(resamples: Values, level: float = 0.95) -> tuple[Values, Values]:
     """The ends of the middle `level` of resamples, along the first axis."""
     low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2], axis=0)

@@ -6,6 +6,8 @@
 3. The few best settings are trained with `seeds` starts and orders that no setting has seen before, the same for every
    optimizer. The one with the best mean on the validation part is the optimizer's.
 4. All runs are measured on the test part, at their end. It chose nothing.
+
+An audit has one stage instead: the settings of a grid, and one untuned setting of each optimizer, with the same seeds.
 """
 
 import contextlib
@@ -45,6 +47,7 @@ FINALISTS = 4  # settings that are repeated: as many as the smallest population 
 MOST_AT_ONCE = 2 * FINALISTS  # runs in a population: repeated settings share the search's program, and fill half of it
 Table = Any  # a pandas.DataFrame, whose columns no type checker follows
 SEARCH, REPEAT, CHECK = "search", "repeat", "check"
+GRID, UNTUNED, TRAINS = "grid", "untuned", "trains"  # of an audit
 _THREADS = 2  # optimizers at work at once, on the CPU
 _SHORT = 1e11  # operations of one optimizer's runs; below, to compile well takes longer than it saves
 
@@ -57,7 +60,8 @@ class Progress:
         done: Runs that are finished.
         total: All runs, as far as is known: each space that is widened adds to them.
         seconds: Since the comparison began, or was taken up again.
-        stages: What each optimizer is at: `"waits"`, `"search"`, `"widened"`, `"repeat"`, `"done"` or `"failed"`.
+        stages: What each optimizer is at: `"waits"`, `"search"`, `"widened"`, `"repeat"`, `"done"` or
+            `"failed"`; in an audit `"trains"` between the first and the last two.
     """
 
     done: int
@@ -122,6 +126,7 @@ class Tuning:
         folder: Where what is finished is kept; None: nowhere.
         on_progress: Called by `run`, in its thread.
         executor: Who trains; None: this machine.
+        audited: Whether it is an audit: the first optimizer is the grid, the others are untuned.
 
     Attributes:
         interrupted: Set by Ctrl-C.
@@ -140,6 +145,8 @@ class Tuning:
         folder: str | Path | None,
         on_progress: Callable[[Progress], None] | None,
         executor: Executor | None = None,
+        *,
+        audited: bool = False,
     ):
         self._started = time.perf_counter()
         self._model, self._optimizers, self._budget, self._seeds = model, optimizers, budget, seeds
@@ -155,12 +162,17 @@ class Tuning:
             self._memory = (memory or free_memory() // 2) // self._threads
         else:
             self._threads, self._memory = len(optimizers), memory  # which only wait
-        self._quick = 6 * _operations(model) * rows_of(self._data) * options["epochs"] * budget < _SHORT
+        trained = budget * seeds if audited else budget
+        self._quick = 6 * _operations(model) * rows_of(self._data) * options["epochs"] * trained < _SHORT
         self._lock = threading.Lock()
         self._evaluator: Program | None = None  # of the first model: to evaluate is the same with any optimizer
         self._studies: list[Study] = []
         self._done: dict[str, int] = {}
-        self._total = {one.name: budget + min(FINALISTS, budget) * seeds for one in optimizers}
+        self._job, each = self._tune, budget + min(FINALISTS, budget) * seeds
+        self._total = {one.name: each for one in optimizers}
+        if audited:
+            self._job = self._audit
+            self._total = {one.name: seeds for one in optimizers} | {GRID: budget * seeds}
         self._stages = {one.name: "waits" for one in optimizers}
         self.interrupted = False
         self.start: dict[str, float] = {}
@@ -189,7 +201,7 @@ class Tuning:
             ThreadPoolExecutor(self._threads, thread_name_prefix="adamkit-compare") as pool,
         ):
             try:
-                for name, result in self._done_of({pool.submit(self._tune, one): one.name for one in self._optimizers}):
+                for name, result in self._done_of({pool.submit(self._job, one): one.name for one in self._optimizers}):
                     if isinstance(result, UnmappableError):
                         failures[name], self._stages[name], self._total[name] = str(result), "failed", 0
                     elif result is not None:
@@ -264,6 +276,25 @@ class Tuning:
                 return None
             found.add(REPEAT, trained, best)
         self._stages[name] = "done"
+        return found
+
+    def _audit(self, given: Optimizer) -> Found | None:
+        """The settings of the grid, or the untuned one of an optimizer, with all seeds; None after Ctrl-C."""
+        if self.interrupted:
+            return None
+        stage = GRID if given.name == GRID else UNTUNED
+        self._stages[given.name] = TRAINS
+        places, settings = given.draw(self._budget, self._options["seed"]) if stage == GRID else ([], [given.untuned()])
+        trained = self._trained(self._copy(given), settings, given.name, stage, self._seeds, 0, None)
+        if trained is None:
+            return None
+        self._note_start(trained.study)
+        found = Found(given, given, 0, {}, settings, pd.DataFrame(), pd.DataFrame())
+        found.add(stage, trained, range(len(settings)))
+        if stage == GRID:
+            means: Table = pd.Series(self._values(trained.runs)).groupby(trained.runs.setting).mean()
+            found.ends = borders(given.space, places, means.to_numpy())
+        self._stages[given.name] = "done"
         return found
 
     def _checked(self, smaller: Found, larger: Found, moved: Callable) -> Check | None:

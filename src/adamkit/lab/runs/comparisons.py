@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adamkit.lab import data as data_sets
 from adamkit.lab import runs
+from adamkit.lab.comparing.audit import audit
 from adamkit.lab.comparing.compare import DEFAULT, compare
 from adamkit.lab.comparing.optimizers import checked
 from adamkit.lab.data.noise import some_rows, with_label_noise
@@ -17,6 +18,7 @@ from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.sweeping.spaces import check_seeds
 
 if TYPE_CHECKING:
+    from adamkit.lab.comparing.audited import Audit
     from adamkit.lab.comparing.result import Comparison
     from adamkit.lab.comparing.tuning import Progress
     from adamkit.lab.data import Dataset
@@ -40,6 +42,7 @@ class Plan:
         check: …
         train_size: Train on so many rows only; None: on all that the two parts leave.
         label_noise: The share of the rows to train on that get a wrong label.
+        audit: Whether untuned optimizers are audited, as by `adamkit.lab.audit`, rather than tuned and compared.
     """
 
     settings: runs.Settings
@@ -51,6 +54,7 @@ class Plan:
     check: bool = False
     train_size: int | None = None
     label_noise: float = 0.0
+    audit: bool = False
 
     def __post_init__(self):
         for name, value in (("budget", self.budget), ("seeds", self.seeds), ("train_size", self.train_size)):
@@ -61,8 +65,12 @@ class Plan:
         check_seeds(self.settings.seed, self.seeds)
         if not isinstance(self.objective, (str, type(None))):
             raise InputError(f"objective must be a name. Received: objective={shown(self.objective)}")
-        if not isinstance(self.check, bool):
-            raise InputError(f"check must be true or false. Received: check={shown(self.check)}")
+        for name, value in (("check", self.check), ("audit", self.audit)):
+            if not isinstance(value, bool):
+                raise InputError(f"{name} must be true or false. Received: {name}={shown(value)}")
+        if self.audit and (self.check or self.goal is not None):
+            name = "check" if self.check else "goal"
+            raise InputError(f"{name} must be left out of an audit: it is of optimizers that are tuned and compared")
         for name, value in (("goal", self.goal), ("label_noise", self.label_noise)):
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**1000
             if not is_number and not (name == "goal" and value is None):
@@ -101,8 +109,8 @@ def execute(
     *,
     command: str | None = None,
     executor: "Executor | None" = None,
-) -> "Comparison":
-    """Compare, and keep `folder` up to date: what is finished in it is not run again.
+) -> "Comparison | Audit":
+    """Compare or audit, and keep `folder` up to date: what is finished in it is not run again.
 
     `run.json` is there from the start, with status "running", then "done", "interrupted" (Ctrl-C) or "failed".
 
@@ -135,8 +143,9 @@ def execute(
     folder.write_record(record)
     if on_start is not None:
         on_start(record)
+    own = {} if plan.audit else {"goal": plan.goal, "check": plan.check}
     with folder.recording_failure(record):
-        result = compare(
+        result = (audit if plan.audit else compare)(
             prepared.model,
             train.x,
             train.y,
@@ -148,13 +157,12 @@ def execute(
             test_data=(test.x, test.y),
             seeds=plan.seeds,
             objective=plan.objective,
-            goal=plan.goal,
-            check=plan.check,
             shuffle=settings.shuffle,
             seed=settings.seed,
             folder=folder.path,
             executor=executor,
             on_progress=on_progress,
+            **own,
         )
     status = "interrupted" if result.described["interrupted"] else "done"
     folder.write_record(record | {"status": status, "seconds": round(result.described["seconds"], 3)})

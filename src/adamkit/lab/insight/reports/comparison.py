@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from adamkit.lab.comparing.audited import Audit
 from adamkit.lab.comparing.result import Comparison
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
 from adamkit.lab.insight.charts import comparison as charts
-from adamkit.lab.insight.reports import made
+from adamkit.lab.insight.reports import audit, made
 from adamkit.lab.insight.reports.page import Page, Section
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ _FAIR = (
 
 
 def page_of(folder: "RunFolder", record: Mapping[str, Any]) -> Page:
-    """The report of the comparison in a folder.
+    """The report of the comparison, or audit, in a folder.
 
     Raises:
         InputError: It has not ended, or is damaged.
     """
+    if record["comparison"].get("audit"):
+        return audit.page(Audit.load(folder.path), record)
     return page(Comparison.load(folder.path), record)
 
 
