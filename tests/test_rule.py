@@ -36,6 +36,14 @@ def test_moving_average_lies_between_its_ends_and_is_right_to_rounding(average, 
     )
 
 
+@given(st.floats(-1e3, 1e3, width=32), st.integers(0, 10**6), rates | st.sampled_from([0.0, 0.9, 0.999]))
+def test_steps_without_a_gradient_are_a_power_of_the_decay(moment, missed, beta):
+    result = rule.faded(np.float32([moment]), np.float32([missed]), rule.Decay.of(beta), np)[0]
+    exact = float(mpmath.mpf(moment) * mpmath.mpf(beta) ** missed)
+    exponent = -missed * math.log(beta) if beta > 0 else 0.0  # whose rounding the power magnifies
+    assert abs(float(result) - exact) <= (2 + exponent) * 2.0**-23 * abs(exact) + 2.0**-126 * (1 + abs(moment))
+
+
 options = st.fixed_dictionaries(
     {
         "learning_rate": st.sampled_from([0.0, 1e-4, 0.01]),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adamkit import moments, rounding
+from adamkit import moments, rounding, rule
 
 MOMENTS = ("first", "second", "largest")
 
@@ -69,6 +69,13 @@ class Carried:
 
     step: int
     parameters: list[Parameter]
+
+
+def faded(moment: Moment, missed: Any, beta: Any) -> Moment:
+    """What dense Adam has of m or v that `lazy="exact"` has left alone for so many steps, (rows,)."""
+    missed = np.asarray(missed).astype(moment.values.dtype)
+    rows = missed.reshape(missed.shape + (1,) * (moment.values.ndim - missed.ndim))
+    return Moment(rule.faded(moment.values, rows, rule.Decay.of(float(beta)), np))
 
 
 def matched(carried: Carried, targets: list[Parameter], names: Mapping[str, Any] | None) -> Carried:

@@ -293,6 +293,18 @@ def second_average(average: Array, gradient: Array, decay: Decay, xp: Any) -> Ar
     return xp.where(new > largest, largest, new)  # XLA on a CPU takes twice as long over a step with its minimum here
 
 
+def faded(moment: Array, missed: Array, decay: Decay, xp: Any) -> Array:
+    """M or v after n further steps whose gradient is 0, βⁿ times what it was: what dense Adam makes of it.
+
+    Args:
+        moment: (rows, …).
+        missed: n >= 0, whole numbers in the moment's dtype, of each row: (rows, 1, …).
+        decay: β₁ for m, β₂ for v, as Python numbers. AMSGrad's largest v stays as it is.
+        xp: An array namespace that has `exp`.
+    """
+    return moment * xp.exp(missed * max(decay.log, -1e9))  # of β = 0, where 0·log β would be no number
+
+
 def bounded(gradient: Array, decay: Decay, xp: Any) -> Array:
     """The gradient, at most as large as `largest_gradient`; NaN where it is not finite."""
     bound = largest_gradient(gradient.dtype, decay, xp)

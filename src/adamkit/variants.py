@@ -33,6 +33,12 @@ _REFUSED = {
     ("schedule_free", "cautious"): "it has no m, so that no step goes with the gradient",
     ("schedule_free", "adopt"): "it has no m that could be the mean of g/√v",
 }
+LAZY_REFUSED = {  # of `lazy`, and why
+    "schedule_free": "each step averages every row",
+    "auto": "its estimate is of whole gradients",
+    "int8": "a block is stored as a whole",
+    "accumulation": "a sum of gradients has the rows of all of them",
+}
 _NEEDS = {
     ("rectified", "adaptivity"): "what it rectifies is the division by √v̂",
     ("rectified", "bias_correction"): "it stands in for the warm-up that bias correction alone does not give",
@@ -69,6 +75,13 @@ def check(
     if variant.adopt and isinstance(epsilon, (int, float)) and not epsilon > 0:
         raise ValueError(f"adopt=True needs epsilon > 0: it divides by √v or ε. Received: {epsilon!r}")
     return variant
+
+
+def check_lazy(name: str, value: Any) -> Any:
+    """`value`, if it is True, False or "exact": which rows a sparse gradient steps; TypeError otherwise."""
+    if not (isinstance(value, bool) or (isinstance(value, str) and value == "exact")):
+        raise TypeError(f"{name} must be True, False or 'exact'. Received: {name}={value!r}")
+    return value
 
 
 def rectification(step: Scalar, complement: Scalar, log: Scalar, xp: Any = math) -> tuple[Scalar, Scalar]:

@@ -1,49 +1,64 @@
-"""`lazy=True` steps the rows that a sparse gradient has, as a dense step of these rows alone would."""
+"""`lazy` steps the rows that a sparse gradient has, as a dense step of these rows alone would."""
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from adamkit.keras import Adam
+from adamkit.keras import Adam, exchange
+from adamkit.keras.internals import trained_by
+from tests import reference
 from tests.keras.test_exactness import as_numpy
 
-TENSORFLOW = keras.backend.backend() == "tensorflow"
+BACKEND = keras.backend.backend()
 ROWS = [[3, 1, 3], [0, 1, 1], [3, 3, 0]]  # 2 and 4 never occur
 
+with_sparse_gradients = pytest.mark.skipif(BACKEND == "jax", reason="there gradients are dense")
+on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's programs")
+on_pytorch = pytest.mark.skipif(BACKEND != "torch", reason="PyTorch's gradients")
 
-@pytest.mark.skipif(TENSORFLOW, reason="there gradients are sparse")
+
+def sparse(rows, values, shape=(5, 4)):
+    """A gradient of a table with these rows."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.IndexedSlices(tf.constant(values), tf.constant(rows, tf.int64), tf.constant(shape))
+    import torch
+
+    indices, values = torch.tensor(rows)[None], torch.as_tensor(values)
+    return torch.sparse_coo_tensor(indices, values, shape, check_invariants=True)
+
+
+def gradient_of(rows, seed=0):
+    """A sparse gradient of a table of 5 rows of 4, and the same as an array."""
+    values = np.random.default_rng(seed).normal(size=(len(rows), 4)).astype("float32")
+    whole = np.zeros((5, 4), "float32")
+    np.add.at(whole, rows, values)
+    return sparse(rows, values), whole
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="elsewhere gradients are sparse")
 def test_where_gradients_are_dense_it_is_an_error():
-    with pytest.raises(ValueError, match=r"lazy=True needs the sparse gradients .* on TensorFlow only"):
+    with pytest.raises(ValueError, match=r"lazy=True needs sparse gradients, and JAX has none"):
         Adam(lazy=True)
 
 
-@pytest.mark.skipif(not TENSORFLOW, reason="only there gradients are sparse")
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "XLA"])
+@with_sparse_gradients
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("options", [{}, {"amsgrad": True, "moment_dtype": "bfloat16", "weight_decay": 0.1}], ids=str)
-def test_rows_that_occur_step_by_their_sums_and_others_stay(options, dtype, compiled):
-    import tensorflow as tf
-
+def test_rows_that_occur_step_by_their_sums_and_others_stay(options, dtype):
     table = keras.Variable(np.ones((5, 4), "float32"), dtype=dtype)
     optimizer = Adam(0.125, lazy=True, **options)
     optimizer.build([table])
-
-    @tf.function(jit_compile=True)
-    def step(rows, values):
-        optimizer.apply([tf.IndexedSlices(values, rows, tf.constant([5, 4]))], [table])
-
     alone = [keras.Variable(np.ones((1, 4), "float32"), dtype=dtype) for _ in range(5)]
     each = [Adam(0.125, **options) for _ in alone]
-    rng = np.random.default_rng(0)
-    for rows in ROWS:
-        values = rng.normal(size=(len(rows), 4)).astype("float32")
-        step_now = step if compiled else step.python_function
-        step_now(tf.constant(rows, tf.int64), tf.constant(values))
+    for seed, rows in enumerate(ROWS):
+        gradient, whole = gradient_of(rows, seed)
+        optimizer.apply([gradient], [table])
         for row in range(5):
             if row in rows:
-                gradient = values[np.array(rows) == row].sum(axis=0, keepdims=True)
-                each[row].apply([ops.convert_to_tensor(gradient)], [alone[row]])
+                each[row].apply([ops.convert_to_tensor(whole[row : row + 1])], [alone[row]])
             else:  # its moments stay, but steps are counted for the whole table
                 each[row].build([alone[row]])
                 each[row].iterations.assign_add(1)
@@ -52,26 +67,214 @@ def test_rows_that_occur_step_by_their_sums_and_others_stay(options, dtype, comp
     assert (as_numpy(ops.cast(table, "float32"))[[2, 4]] == 1).all()
 
 
-@pytest.mark.skipif(not TENSORFLOW, reason="only there gradients are sparse")
-@pytest.mark.slow
-def test_an_embedding_trains_in_fit():
+def after(all_rows, **options):
+    """An optimizer and its table after steps of these rows, and the oracle's dense steps."""
+    options = {"lazy": "exact", **options}
+    table = keras.Variable(np.ones((5, 4), "float32"))
+    optimizer = Adam(0.125, **options)
+    gradients = [gradient_of(rows, seed) for seed, rows in enumerate(all_rows)]
+    for gradient, _ in gradients:
+        optimizer.apply([gradient], [table])
+    oracle = {name: value for name, value in options.items() if name in ("amsgrad", "beta_1", "nesterov")}
+    return optimizer, table, reference.run(np.ones((5, 4)), [g for _, g in gradients], learning_rate=0.125, **oracle)
+
+
+def assert_moments(optimizer, exact, rows=..., rtol=2e-6):
+    for kept, expected in zip((optimizer._momentums[0], optimizer._velocities[0]), (exact.m, exact.v), strict=True):
+        np.testing.assert_allclose(as_numpy(kept)[rows], expected[rows], rtol=rtol)
+
+
+@with_sparse_gradients
+@pytest.mark.parametrize(
+    "options", [{}, {"amsgrad": True, "beta_1": 0.0}, {"moment_dtype": "bfloat16"}, {"nesterov": True}], ids=str
+)
+def test_exact_moments_are_those_of_dense_adam_and_rows_that_are_missing_stay(options):
+    for count in range(1, len(ROWS) + 1):
+        optimizer, table, dense = after(ROWS[:count], **options)
+        rows = sorted({*ROWS[count - 1]})
+        assert_moments(optimizer, dense[-1], rows, rtol=0.02 if "moment_dtype" in options else 2e-6)
+        assert (as_numpy(table)[[2, 4]] == 1).all()
+    assert as_numpy(optimizer.missed_steps(table)).tolist() == [0, 1, 3, 0, 3]
+
+
+@on_tensorflow
+@pytest.mark.parametrize("lazy", [True, "exact"])
+def test_compiled_by_xla_it_is_the_same(lazy):
+    import tensorflow as tf
+
+    optimizer, table, _ = after(ROWS[:1], lazy=lazy)
+    compiled = tf.function(lambda gradient: optimizer.apply([gradient], [table]), jit_compile=True)
+    whole = ops.convert_to_tensor(gradient_of([1], seed=3)[1])
+    for gradient in (gradient_of(ROWS[1], seed=1)[0], gradient_of(ROWS[2], seed=2)[0], whole):
+        compiled(gradient)
+    other, own, _ = after(ROWS, lazy=lazy)
+    other.apply([whole], [own])
+    for one, two in zip((table, *optimizer.variables), (own, *other.variables), strict=True):
+        np.testing.assert_allclose(as_numpy(one), as_numpy(two), rtol=1e-6)
+
+
+@with_sparse_gradients
+def test_exact_moments_are_found_by_a_dense_step_and_by_who_takes_the_state_over():
+    optimizer, table, dense = after(ROWS)
+    store = {str(i): as_numpy(variable) for i, variable in enumerate(optimizer.variables)}
+    store |= {str(i): v.numpy() for i, v in enumerate(optimizer.variables) if "int" in str(v.dtype)}
+    assert_moments(optimizer.to_keras(), dense[-1])
+    carried = exchange.carried(optimizer)
+    np.testing.assert_allclose(carried.parameters[0].moments["second"].values, dense[-1].v, rtol=2e-6)
+    for lazy in (True, "exact"):  # what is saved says which rows have missed steps
+        other = Adam(0.125, lazy=lazy)
+        other.build([keras.Variable(as_numpy(table))])
+        other.load_own_variables(store)
+        if lazy is True:
+            assert_moments(other, dense[-1])
+        else:
+            for one, two in zip(optimizer.variables, other.variables, strict=True):
+                np.testing.assert_array_equal(as_numpy(one), as_numpy(two))
+    other.load_own_variables({name: store[name] for name in list(store)[:-1]})  # of `lazy=False`: all are as of now
+    assert as_numpy(other.missed_steps(trained_by(other)[0])).tolist() == [0] * 5
+    gradient = np.ones((5, 4), "float32")
+    optimizer.apply([ops.convert_to_tensor(gradient)], [table])
+    assert_moments(optimizer, reference.step(dense[-1], gradient))
+    assert as_numpy(optimizer.missed_steps(table)).tolist() == [0] * 5
+
+
+@with_sparse_gradients
+@pytest.mark.parametrize("options", [{"clipnorm": 0.5}, {"global_clipnorm": 0.5}, {"clipvalue": 0.5}], ids=str)
+@pytest.mark.parametrize("scale", [None] if BACKEND == "tensorflow" else [None, 2.0])  # Keras cannot divide them there
+def test_gradients_are_unscaled_and_clipped_as_dense_ones(options, scale):
+    after_each = []
+    for is_lazy in (False, True):
+        table, weight = keras.Variable(np.ones((5, 4), "float32")), keras.Variable(np.ones(3, "float32"))
+        optimizer = Adam(0.125, lazy=is_lazy, loss_scale_factor=scale, **options)
+        for seed, rows in enumerate([[3, 1, 3], [1, 1, 3], [1, 3]]):  # those that occur do so each time
+            gradient, whole = gradient_of(rows, seed)
+            given = gradient if is_lazy else ops.convert_to_tensor(whole)
+            optimizer.apply([given, ops.convert_to_tensor(np.float32([seed, 1, -1]))], [table, weight])
+        after_each.append([as_numpy(variable) for variable in (table, weight, *optimizer.variables)])
+    for one, two in zip(*after_each, strict=True):
+        np.testing.assert_allclose(one, two, rtol=2e-6)
+
+
+@with_sparse_gradients
+@pytest.mark.parametrize("lazy", [True, "exact"])
+def test_a_step_that_is_not_finite_is_skipped(lazy):
+    optimizer, table, _ = after(ROWS, lazy=lazy, on_nonfinite="skip")
+    before = [as_numpy(variable) for variable in (table, *optimizer.variables[:-1])]
+    optimizer.apply([sparse([1, 2], np.float32([[np.nan] * 4, [1.0] * 4]))], [table])
+    for variable, value in zip((table, *optimizer.variables[:-1]), before, strict=True):
+        np.testing.assert_array_equal(as_numpy(variable), value)
+    assert optimizer.skipped_steps == 1
+
+
+def model_of(optimizer, **options):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Embedding(6, 3), keras.layers.Flatten()])
     model.add(keras.layers.Dense(1))
-    model.compile(Adam(0.01, lazy=True), loss="mse")
-    table = model.layers[0].embeddings
+    model.compile(optimizer, loss="mse", **options)
+    return model, model.layers[0].embeddings
+
+
+WORDS = np.array([[0, 1], [3, 3]] * 8)
+FIT = {"x": WORDS, "y": WORDS[:, :1].astype("float32"), "batch_size": 4, "epochs": 1, "verbose": 0}
+
+
+@with_sparse_gradients
+@pytest.mark.slow
+@pytest.mark.parametrize("lazy", [True, "exact"])
+def test_an_embedding_trains_in_fit(lazy):
+    model, table = model_of(Adam(0.01, lazy=lazy))
     before = as_numpy(table)
-    x = np.array([[0, 1], [3, 3]] * 8)
-    model.fit(x, x[:, :1].astype("float32"), batch_size=4, epochs=1, verbose=0)
+    model.fit(**FIT)
     assert ((as_numpy(table) != before).all(axis=1) == [True, True, False, True, False, False]).all()
-    assert Adam.from_config(model.optimizer.get_config()).lazy
+    assert Adam.from_config(model.optimizer.get_config()).lazy == lazy
 
 
-@pytest.mark.skipif(not TENSORFLOW, reason="only there gradients are sparse")
+@on_pytorch
+def test_gradients_are_sparse_only_for_the_lazy_optimizer_that_trains_the_table():
+    lookup, check = keras.layers.Embedding.call, keras.optimizers.LossScaleOptimizer.check_finite
+    model, table = model_of(Adam(0.01, lazy=True))
+    model.train_on_batch(WORDS, WORDS[:, :1])
+    assert table.value.grad.is_sparse
+    model.compile("sgd", loss="mse")
+    model.train_on_batch(WORDS, WORDS[:, :1])
+    assert not table.value.grad.is_sparse
+    assert keras.layers.Embedding.call is lookup
+    assert keras.optimizers.LossScaleOptimizer.check_finite is check
+
+
+@on_pytorch
+@pytest.mark.parametrize("words", [[[0, 5], [2, 2]], [[-1.0, 3.0]]], ids=str)
+def test_a_look_up_is_that_of_keras(words):
+    layer = keras.layers.Embedding(6, 3)
+    layer.build()
+    optimizer = Adam(lazy=True)
+    optimizer.build([layer.embeddings])
+    words = ops.convert_to_tensor(words)
+    expected = layer(words)
+    expected.sum().backward()
+    dense = layer.embeddings.value.grad
+    layer.embeddings.value.grad = None
+    with optimizer.sparse_gradients():
+        found = layer(words)
+    found.sum().backward()
+    assert layer.embeddings.value.grad.is_sparse
+    np.testing.assert_array_equal(as_numpy(found), as_numpy(expected))
+    np.testing.assert_array_equal(layer.embeddings.value.grad.to_dense().numpy(), dense.numpy())
+
+
+@on_pytorch
+@pytest.mark.parametrize("kind", ["masked", "shared", "tied", "regularized", "LoRA", "loss scaling", "bfloat16"])
+def test_what_models_do_with_embeddings(kind):
+    """As on Keras's dense gradients, where every row occurs in every batch, so that both are the same steps."""
+    options = {"masked": {"mask_zero": True}, "regularized": {"embeddings_regularizer": "l2"}}.get(kind, {})
+    options |= {"dtype": "bfloat16"} if kind == "bfloat16" else {}
+    results = []
+    for is_lazy in (False, True):
+        keras.utils.set_random_seed(0)
+        make = keras.layers.ReversibleEmbedding if kind == "tied" else keras.layers.Embedding
+        layer, words = make(4, 3, **options), keras.Input((4,), dtype="int32")
+        x = layer(words)
+        if kind == "shared":
+            x = x + layer(3 - words)
+        if kind == "LoRA":
+            layer.enable_lora(2)
+        if kind == "tied":
+            x = layer(x, reverse=True)
+        optimizer = Adam(0.01, lazy=is_lazy)
+        if kind == "loss scaling":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0)
+        model = keras.Model(words, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(x)))
+        model.compile(optimizer, loss="mse")
+        data = np.array([[0, 1, 2, 3], [1, 2, 2, 3], [3, 3, 1, 0]])
+        for _ in range(3):
+            model.train_on_batch(data, data[:, :1].astype("float32"))
+        results.append([as_numpy(variable) for variable in model.variables])
+        gradient = model.layers[1]._embeddings.value.grad
+        assert (gradient is not None and gradient.is_sparse) == (
+            is_lazy and kind not in ("tied", "regularized", "LoRA")
+        )
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+@on_pytorch
+def test_a_compiled_model_is_refused():
+    model, _ = model_of(Adam(lazy=True), jit_compile=True)
+    with pytest.raises(ValueError, match="lazy=True does not go with jit_compile=True"):
+        model.fit(**FIT)
+
+
+@with_sparse_gradients
 @pytest.mark.parametrize(
     "other",
     [{"moment_dtype": "int8"}, {"gradient_accumulation_steps": 2}, {"schedule_free": True}, {"learning_rate": "auto"}],
     ids=str,
 )
 def test_what_it_does_not_go_with(other):
-    with pytest.raises(ValueError, match=f"lazy=True does not go with {next(iter(other))}"):
-        Adam(lazy=True, **other)
+    with pytest.raises(ValueError, match=f"lazy='exact' does not go with {next(iter(other))}"):
+        Adam(lazy="exact", **other)
+
+
+@pytest.mark.parametrize("wrong", [1, "always", None])
+def test_what_it_may_not_be(wrong):
+    with pytest.raises(TypeError, match="lazy must be True, False or 'exact'"):
+        Adam(lazy=wrong)

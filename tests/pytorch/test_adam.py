@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adamkit.torch import Adam
+from adamkit.torch import Adam, exchange
 from tests import reference
 
 pytestmark = pytest.mark.slow  # seconds, all in all
@@ -412,6 +412,48 @@ class TestSparse:
             torch.testing.assert_close(layer.weight[4], dense[4])
             untouched = [row for row in range(6) if row not in rows]
             assert torch.equal(layer.weight[untouched], before[untouched])
+
+    @pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"betas": (0.0, 0.99)}], ids=str)
+    def test_exact_moments_are_those_of_dense_adam(self, options):
+        layer, optimizer = self.embedding(lazy="exact", **options)
+        dense = torch.nn.Parameter(layer.weight.detach().clone())
+        peer = Adam([dense], lr=0.1, **options)
+        state = optimizer.state[layer.weight]
+        missed = {}
+        for t, rows in enumerate([[1, 4, 1], [4], [2], None, [1, 4], [0]]):  # None: a gradient of all rows
+            values = torch.randn(6 if rows is None else len(rows), 3, generator=torch.Generator().manual_seed(t))
+            index = torch.arange(6) if rows is None else torch.tensor(rows)
+            dense.grad = torch.zeros(6, 3).index_add(0, index, values)
+            sparse = torch.sparse_coo_tensor(index[None], values, (6, 3), check_invariants=True)
+            layer.weight.grad = dense.grad.clone() if rows is None else sparse
+            before = layer.weight.detach().clone()
+            optimizer.step()
+            peer.step()
+            rows = list(range(6)) if rows is None else rows
+            for name in ("exp_avg", "exp_avg_sq"):
+                torch.testing.assert_close(state[name][rows], peer.state[dense][name][rows], rtol=2e-6, atol=0)
+            others = [row for row in range(6) if row not in rows]
+            assert torch.equal(layer.weight[others], before[others])
+            missed |= dict.fromkeys(rows, t + 1)
+        assert state["last_step"].tolist() == [missed[row] for row in range(6)]
+        carried = exchange.carried(optimizer).parameters[0]
+        torch.testing.assert_close(
+            torch.from_numpy(carried.moments["second"].values), peer.state[dense]["exp_avg_sq"], rtol=2e-6, atol=0
+        )
+        copy, other = self.embedding(lazy=True)  # its options become those of the checkpoint
+        other.load_state_dict(optimizer.state_dict())
+        copy.weight.data.copy_(layer.weight.data)
+        for each, own in ((layer, optimizer), (copy, other)):
+            each.weight.grad = torch.sparse_coo_tensor([[3]], [[1.0, 2.0, 3.0]], (6, 3), check_invariants=True)
+            own.step()
+        assert torch.equal(layer.weight, copy.weight)
+        for name, value in state.items():
+            assert torch.equal(value, other.state[copy.weight][name])
+
+    def test_exact_needs_gradients_that_are_0_where_rows_are_missing(self):
+        with pytest.raises(ValueError, match="lazy='exact' needs decoupled_weight_decay=True"):
+            self.embedding(lazy="exact", weight_decay=0.1)
+        self.embedding(lazy="exact", weight_decay=0.1, decoupled_weight_decay=True)
 
     def test_lazy_with_no_rows_changes_nothing(self):
         layer, optimizer = self.embedding(lazy=True)

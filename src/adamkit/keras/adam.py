@@ -25,8 +25,20 @@ from adamkit.keras.internals import (
     own_value,
     trained_by,
 )
-from adamkit.keras.sparse import is_sparse, rows_of, set_rows, summed
-from adamkit.keras.state import MOMENT_NAMES, Slot, copy_state, load_state
+from adamkit.keras.lookups import let_training_be_sparse, sparse_lookups
+from adamkit.keras.sparse import (
+    Rows,
+    checked_lazy,
+    dense,
+    is_sparse,
+    once,
+    rows_of,
+    set_rows,
+    summed,
+    taken,
+    with_values,
+)
+from adamkit.keras.state import MOMENT_NAMES, Slot, by_rows, copy_state, fade, load_state, slots, split_last_steps
 from adamkit.variants import ADAM, SWITCHES, Variant
 
 _PARTS = ("bias_correction", "adaptivity")  # of the rule, that can be left out
@@ -108,11 +120,13 @@ class Adam(keras.optimizers.Adam):
             validation, `predict` and `save`, and after `fit`, they are x, without a call. In a loop of one's own,
             `eval()` and `train()` change them. Defaults to False.
         lazy: Of a sparse gradient step only the rows that it has, and their moments, so that a step over a large
-            embedding takes the time of the rows of a batch. Weight decay reaches these rows only, and bias correction
-            goes by the steps of the whole variable. On TensorFlow, where embeddings have sparse gradients; Keras makes
-            them dense on JAX and PyTorch, and there it is a ValueError. Not with `moment_dtype="int8"`,
-            `gradient_accumulation_steps`, `schedule_free` or `learning_rate="auto"`. Defaults to False: every row is
-            stepped, as its moments say.
+            embedding takes the time of the rows of a batch. Bias correction goes by the steps of the whole variable,
+            and the other rows stay: neither their momentum nor weight decay moves them. True: their moments stay, too.
+            `"exact"`: a row's moments first decay for the steps that it missed, so that they are dense Adam's; the
+            last step of each row is kept in 4 bytes. On TensorFlow, and on PyTorch for `Embedding` layers, in `fit`,
+            `train_on_batch` and `sparse_gradients`; a ValueError on JAX, which has no sparse gradients. Not with
+            `moment_dtype="int8"`, `gradient_accumulation_steps`, `schedule_free` or `learning_rate="auto"`. Defaults to
+            False: every row is stepped, as its moments say.
         groups: Learning rates and weight decay of their own for some variables: a dict from patterns on
             `variable.path`, as of `fnmatch` (`"encoder/*"`, `"*/bias"`), to dicts with `learning_rate` (a float or a
             schedule, in place of the optimizer's) or `learning_rate_multiplier` (times it), and `weight_decay`. A
@@ -164,7 +178,7 @@ class Adam(keras.optimizers.Adam):
         cautious: bool = False,
         adopt: bool = False,
         schedule_free: bool = False,
-        lazy: bool = False,
+        lazy: bool | str = False,
         groups: Any = None,
         **kwargs: Any,
     ):
@@ -216,17 +230,17 @@ class Adam(keras.optimizers.Adam):
             let_models_follow()
         self.finds_rate = is_auto
         self._estimate: Any = None  # learning_rate="auto": r of `prodigy.Estimate`
-        self.lazy = rule.check_flag("lazy", lazy)
-        if lazy and keras.backend.backend() != "tensorflow":
-            raise ValueError(
-                "lazy=True needs the sparse gradients that Keras makes of embeddings on TensorFlow only; on JAX and "
-                f"PyTorch they are dense. Received: lazy=True on {keras.backend.backend()}"
-            )
-        others = {"moment_dtype='int8'": moment_dtype == "int8", 'learning_rate="auto"': is_auto}
-        others |= {"gradient_accumulation_steps": gradient_accumulation_steps, "schedule_free=True": schedule_free}
-        for other, is_given in others.items():
-            if lazy and is_given:
-                raise ValueError(f"lazy=True does not go with {other}. Received: both")
+        self.lazy = checked_lazy(
+            lazy,
+            schedule_free="schedule_free=True" if schedule_free else None,
+            auto='learning_rate="auto"' if is_auto else None,
+            int8="moment_dtype='int8'" if moment_dtype == "int8" else None,
+            accumulation="gradient_accumulation_steps" if gradient_accumulation_steps else None,
+        )
+        if lazy and keras.backend.backend() == "jax":
+            raise ValueError(f"lazy={lazy!r} needs sparse gradients, and JAX has none. Received: lazy={lazy!r} on JAX")
+        if lazy and keras.backend.backend() == "torch":
+            let_training_be_sparse()
         self._grouping = groups if isinstance(groups, Groups) else Groups(groups)
         if is_auto:
             self._check_auto()
@@ -250,6 +264,7 @@ class Adam(keras.optimizers.Adam):
         super().build(var_list)
         self._scales = self._add_scales(var_list)
         self._remainders = [self._add_remainder(variable) for variable in var_list]
+        self._last_steps = [self._add_last_steps(variable) for variable in var_list]
         if self.on_nonfinite != "propagate":
             self._guard = super().add_variable((2,), dtype="int32", name="nonfinite")
         if self.schedule_free:
@@ -301,6 +316,13 @@ class Adam(keras.optimizers.Adam):
             return None
         return self.add_variable_from_reference(variable, name="remainder")
 
+    def _add_last_steps(self, variable: Any) -> Any:
+        """With `lazy="exact"`, what holds the last step of each row: m and v of the row are as of then."""
+        if self.lazy != "exact" or not variable.shape or self._overwrite_variable_with_gradient(variable):
+            return None
+        name = f"{_path(variable).replace('/', '_').replace(':', '_')}_last_step"
+        return super().add_variable((variable.shape[0],), dtype="int32", name=name)
+
     def add_variable(self, shape, initializer="zeros", dtype=None, *args: Any, name: str | None = None, **kwargs: Any):
         """As in Keras, but never narrower than float32, apart from what is stored in fewer bits."""
         kind = (name or "").rpartition("_")[2] if not (name or "").endswith("_velocity_hat") else "velocity_hat"
@@ -327,6 +349,7 @@ class Adam(keras.optimizers.Adam):
         """
         # Widened first, so that unscaling, clipping and accumulation do not overflow or round either.
         grads = [_widened(gradient) for gradient in grads]
+        grads = [dense(one) if isinstance(one, Rows) and not self.lazy else one for one in grads]
         if self.on_nonfinite == "propagate":
             return super().apply(grads, trainable_variables)
         return self._apply_guarded(grads, trainable_variables)
@@ -370,6 +393,7 @@ class Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         place, slots, remainder = self._own.places[index], self._slots(variable), self._remainders[index]
         kept = [part for part in self._state([variable]) if part is not self._averages]
+        kept += [self._last_steps[index]] if self._last_steps[index] is not None else []
         kept += [averages_of(self)[index]] if self.use_ema else []
         kept += [self._accumulated_gradients[index]] if self.gradient_accumulation_steps else []
         kept += [self._starts[id(variable)], self._sums[id(variable)]] if self.finds_rate else []
@@ -425,6 +449,22 @@ class Adam(keras.optimizers.Adam):
         """
         self.use_averages(True)
 
+    def sparse_gradients(self) -> contextlib.AbstractContextManager:
+        """With `lazy` on PyTorch: a context in which `Embedding` layers have sparse gradients.
+
+        `fit` and `train_on_batch` make it by themselves; in a loop of one's own the loss is to be computed in it, with
+        the optimizer built. On TensorFlow gradients of embeddings are always sparse.
+
+        Example:
+            >>> import keras
+            >>> from adamkit.keras import Adam
+            >>> optimizer = Adam(lazy=keras.backend.backend() != "jax")  # where there are none
+            >>> with optimizer.sparse_gradients():
+            ...     pass  # loss = loss_of(model(x, training=True), y)
+        """
+        is_needed = self.lazy and keras.backend.backend() == "torch"
+        return sparse_lookups(self) if is_needed else contextlib.nullcontext()
+
     def train(self) -> None:
         """With `schedule_free`: make the model's variables y again, which a step needs; see `eval`."""
         self.use_averages(False)
@@ -472,7 +512,8 @@ class Adam(keras.optimizers.Adam):
         if not self.built:
             with keras.name_scope(self.name, caller=self):
                 self.build(trainable_variables)
-        finite = [None if g is None else ops.all(ops.isfinite(_dense(g))) for g in grads]
+        lazily = [summed(g)[1] if self.lazy and is_sparse(g) else dense(g) for g in grads]
+        finite = [None if g is None else ops.all(ops.isfinite(g)) for g in lazily]
         all_finite = functools.reduce(ops.logical_and, [one for one in finite if one is not None], True)
         place = functools.reduce(  # of the first that is not
             lambda later, one: later if one[1] is None else ops.where(one[1], later, one[0]),
@@ -515,11 +556,12 @@ class Adam(keras.optimizers.Adam):
         if self.lazy and is_sparse(gradient):
             self._step_rows(gradient, variable, coefficients, dtype)
             return
+        self._catch_up(variable)
         slots = self._slots(variable)
         first, second, *maximum = (slot.read(dtype) for slot in slots)
         new = rule.update(
             self._wide(variable),
-            ops.cast(_dense(gradient), dtype),
+            ops.cast(dense(gradient), dtype),
             first,
             second,
             maximum[0] if maximum else None,
@@ -532,6 +574,7 @@ class Adam(keras.optimizers.Adam):
 
     def _step_rows(self, gradient: Any, variable: Any, coefficients: rule.Coefficients, dtype: str) -> None:
         """One step of the rows of a variable that a sparse gradient has."""
+        xp = _array_namespace()
         rows, values = summed(gradient)
         here, slots = rows_of(variable, rows), self._slots(variable)
         parts = [slot._replace(values=rows_of(slot.values, rows)) for slot in slots]
@@ -540,8 +583,15 @@ class Adam(keras.optimizers.Adam):
         kept = None if remainder is None else rows_of(remainder, rows)
         wide = rounding.restore(here, kept, ops) if narrow else here
         first, second, *maximum = (part.read(dtype) for part in parts)
+        last = self._last_steps[self._get_variable_index(variable)]
+        if last is not None:
+            before: Any = rows_of(last, rows)
+            missed = by_rows(_int32(self.iterations) - before, first)
+            first = rule.faded(first, missed, coefficients.first_decay, xp)
+            second = rule.faded(second, missed, coefficients.second_decay, xp)
+            set_rows(last, rows, 0 * before + _int32(self._step()))
         largest = maximum[0] if maximum else None
-        new = rule.update(wide, ops.cast(values, dtype), first, second, largest, coefficients, ops)
+        new = rule.update(wide, ops.cast(values, dtype), first, second, largest, coefficients, xp)
         if narrow:
             index = self._get_variable_index(variable)
             key = rounding.random_key(self.rounding_seed, self._step(), index, ops)
@@ -551,6 +601,27 @@ class Adam(keras.optimizers.Adam):
         set_rows(variable, rows, here if narrow else new.parameter)
         for slot, part, moment in zip(slots, parts, new[1:], strict=False):
             part.write(moment, self._step(), lambda _, value, slot=slot: set_rows(slot.values, rows, value))
+
+    def missed_steps(self, variable: Any) -> Any:
+        """With `lazy="exact"`: how many steps, (rows,), have been made since m and v of each row; else None."""
+        last = self._last_steps[self._get_variable_index(variable)]
+        return None if last is None else _int32(self.iterations) - ops.convert_to_tensor(last)
+
+    def _catch_up(self, variable: Any) -> None:
+        """Before a step of all rows: m and v of those that missed steps, as dense Adam has them."""
+        missed = self.missed_steps(variable)
+        if missed is None:
+            return
+        ops.cond(ops.any(missed > 0), lambda: self._fade(variable, missed), lambda: None)
+        last = self._last_steps[self._get_variable_index(variable)]
+        self.assign(last, 0 * last + _int32(self._step()))
+
+    def _fade(self, variable: Any, missed: Any) -> None:
+        """Give m and v of each row so many steps, (rows,), whose gradient is 0."""
+        fade(self._slots(variable)[:2], missed, self._decays(), self._step(), self.assign)
+
+    def _decays(self) -> tuple[rule.Decay, rule.Decay]:
+        return _decay(self.beta_1), _decay(self.beta_2)
 
     def _wide(self, variable: Any) -> Any:
         """The number that a variable and its remainder stand for, in the dtype of the arithmetic."""
@@ -600,7 +671,7 @@ class Adam(keras.optimizers.Adam):
         scaled = []
         for gradient, variable in zip(grads, variables, strict=True):
             dtype = _arithmetic_dtype(variable)
-            g: Any = ops.cast(_dense(gradient), dtype)
+            g: Any = ops.cast(dense(gradient), dtype)
             wide = self._wide(variable)
             start, kept = self._starts[id(variable)], self._sums[id(variable)]
             begun: Any = ops.where(first, ops.cast(wide, start.dtype), ops.convert_to_tensor(start))
@@ -622,6 +693,8 @@ class Adam(keras.optimizers.Adam):
 
     def _step_all(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         backend = keras.backend.backend()
+        if backend == "torch" and self.lazy:
+            grads, trainable_variables = self._step_sparse(grads, trainable_variables, learning_rate)
         if backend == "torch" and self._step_in_one_pass(grads, trainable_variables, learning_rate):
             return
         if backend == "jax" and self._step_as_one_program(grads, trainable_variables, learning_rate):
@@ -629,6 +702,25 @@ class Adam(keras.optimizers.Adam):
         if backend != "tensorflow" or not _is_distributed():  # else each replica is given the learning rate alone
             learning_rate = self._coefficients(learning_rate)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _step_sparse(self, grads: Any, variables: Any, learning_rate: Any) -> tuple[list, list]:
+        """The step of variables with sparse gradients; what is left for a step of all rows."""
+        pairs = list(zip(grads, variables, strict=True))
+        coefficients = self._coefficients(learning_rate) if any(is_sparse(gradient) for gradient in grads) else []
+        for gradient, variable in pairs:
+            if is_sparse(gradient):
+                self.update_step(gradient, variable, coefficients)
+            else:
+                self._catch_up(variable)
+        left = [pair for pair in pairs if not is_sparse(pair[0])]
+        return [gradient for gradient, _ in left], [variable for _, variable in left]
+
+    def _clip_gradients(self, grads):
+        if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
+            return grads
+        grads = [once(g) if is_sparse(g) else g for g in grads]
+        clipped = super()._clip_gradients([g.values if is_sparse(g) else g for g in grads])
+        return [with_values(g, new) if is_sparse(g) else new for g, new in zip(grads, clipped, strict=True)]
 
     def _step(self) -> Any:
         """The number t of the step in progress, from 1."""
@@ -824,6 +916,11 @@ class Adam(keras.optimizers.Adam):
         has_averages = bool(arrays) and arrays[-1].shape == (2,) and arrays[-1].dtype == "float32"
         if self._averages is None:
             if load_state(self, arrays):
+                self._take_last_steps(None)
+                return True
+            others, last_steps = split_last_steps(self, arrays)
+            if last_steps is not None and self._guard is None and load_state(self, others):
+                self._take_last_steps(last_steps)
                 return True
             if not (has_averages and load_state(self, arrays[:-1])):
                 return False
@@ -837,6 +934,16 @@ class Adam(keras.optimizers.Adam):
         self._averages.assign(np.zeros(2, "float32"))
         self._forget_first("the saved state is not schedule-free: its m is left out, and the average begins here")
         return True
+
+    def _take_last_steps(self, saved: Any) -> None:
+        """Go on from a state with the last step of each row, or without, where the moments are all as of now."""
+        of_rows = iter(saved or ())
+        for variable, last in zip(trained_by(self), self._last_steps, strict=True):
+            given = next(of_rows, None) if variable.shape else None
+            if last is not None:
+                last.assign(0 * last + _int32(self.iterations) if given is None else given)
+            elif given is not None:
+                self._fade(variable, int(self.iterations) - given)
 
     def _forget_first(self, why: str) -> None:
         """Set what stands in the place of m to 0, and warn."""
@@ -920,7 +1027,13 @@ class Adam(keras.optimizers.Adam):
             if not getattr(self, name):
                 raise ValueError(f"{name} must be True for a keras.optimizers.Adam, which has it. Received: False")
         config = {name: value for name, value in _arguments(self).items() if name not in _OWN_ARGUMENTS}
-        return _continued(self, keras.optimizers.Adam(**config))
+        made = _continued(self, keras.optimizers.Adam(**config))
+        kept = slots(made) if self.built else []
+        trained = (variable for variable in trained_by(self) if not self._overwrite_variable_with_gradient(variable))
+        for place, variable in enumerate(trained):  # whose m and v come before all of AMSGrad's
+            if (missed := self.missed_steps(variable)) is not None:
+                fade(kept[2 * place : 2 * place + 2], missed, self._decays(), self.iterations, keras.Variable.assign)
+        return made
 
 
 def _arguments(optimizer: keras.optimizers.Adam) -> dict[str, Any]:
@@ -941,12 +1054,12 @@ def _continued(source: keras.optimizers.Adam, target: Any) -> Any:
 
 
 def _widened(gradient: Any) -> Any:
-    """A float16 or bfloat16 gradient as float32; any other as it is."""
+    """A float16 or bfloat16 gradient as float32; any other as it is, but for PyTorch's sparse ones."""
     if gradient is None or _keras_dtype(gradient) not in rounding.NARROW:
-        return gradient
+        return taken(gradient)
     if is_sparse(gradient):
-        return type(gradient)(ops.cast(gradient.values, "float32"), gradient.indices, gradient.dense_shape)
-    return ops.cast(gradient, "float32")
+        return with_values(gradient, ops.cast(gradient.values, "float32"))
+    return taken(ops.cast(gradient, "float32"))
 
 
 def _is_known(value: Any) -> bool:
@@ -965,13 +1078,8 @@ def _is_known(value: Any) -> bool:
     return not torch.compiler.is_compiling()
 
 
-def _dense(gradient: Any) -> Any:
-    """TensorFlow's `IndexedSlices` as a tensor: Adam moves every row at each step, those without gradient too."""
-    if not is_sparse(gradient):
-        return gradient
-    import tensorflow as tf
-
-    return tf.convert_to_tensor(gradient)
+def _int32(number: Any) -> Any:
+    return ops.cast(number, "int32")
 
 
 def _cast(k: Any, dtype: str) -> Any:

@@ -28,7 +28,7 @@ def let_models_follow() -> None:
     """Have the methods of `keras.Model` see to it that weights are x or y; once."""
     for names, around in ((TRAINS, _training), (LOOKS, averaged), (WRITES, _written)):
         for name in names:
-            setattr(keras.Model, name, _inside(getattr(keras.Model, name), around))
+            setattr(keras.Model, name, inside(getattr(keras.Model, name), around))
 
 
 @contextlib.contextmanager
@@ -79,7 +79,9 @@ def _written(model: keras.Model) -> Iterator[None]:
         optimizer.train()
 
 
-def _inside(method: Callable, around: Callable) -> Callable:
+def inside(method: Callable, around: Callable) -> Callable:
+    """A method of `keras.Model` that runs within a context, which `around` makes of the model."""
+
     @functools.wraps(method)
     def call(self: keras.Model, *args: Any, **kwargs: Any) -> Any:
         with around(self):

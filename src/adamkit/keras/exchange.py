@@ -65,6 +65,10 @@ def _parameters(optimizer: Any) -> list[Parameter]:
     made = []
     for i, variable in enumerate(variables):
         moments = {_NAMES[name]: _moment(kept[i]) for name, kept in of_name.items() if kept}
+        missed = optimizer.missed_steps(variable) if getattr(optimizer, "lazy", False) else None
+        if missed is not None:
+            betas = {"first": optimizer.beta_1, "second": optimizer.beta_2}
+            moments |= {name: states.faded(moments[name], _array(missed), beta) for name, beta in betas.items()}
         exact = None
         if remainders[i] is not None:
             exact = rounding.restore(_array(variable), _array(remainders[i]), np)

@@ -1,13 +1,81 @@
-"""Rows of a variable, for steps of those that a sparse gradient has: TensorFlow's `IndexedSlices`."""
+"""Gradients that have some rows of a variable only, and rows of variables, for steps of these rows alone.
 
-from typing import Any
+TensorFlow's are `IndexedSlices`. PyTorch's become `Rows`, whose parts have the same names.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
 
 from adamkit.keras.internals import own_value
+from adamkit.variants import LAZY_REFUSED, check_lazy
+
+
+class Rows(NamedTuple):
+    """A sparse gradient, of rows that are all different."""
+
+    values: Any  # (n, …)
+    indices: Any  # (n,) whole numbers
+    dense_shape: tuple[int, ...]
+
+    def __truediv__(self, number: Any) -> "Rows":
+        """Unscaled, as Keras does it."""
+        return self._replace(values=self.values / number)
+
+
+def taken(gradient: Any) -> Any:
+    """PyTorch's sparse gradient as `Rows`, where those of a row that is repeated are summed; any other as it is."""
+    if not getattr(gradient, "is_sparse", False):
+        return gradient
+    if gradient.sparse_dim() > 1:
+        return gradient.to_dense()
+    gradient = gradient.coalesce()
+    return Rows(gradient.values(), gradient.indices()[0], tuple(gradient.shape))
+
+
+def checked_lazy(lazy: Any, **others: Any) -> Any:
+    """`lazy`, if it is True, False or "exact" and goes with the arguments that were given.
+
+    Args:
+        lazy: What the user gave.
+        others: By the names of `LAZY_REFUSED` the argument in words, or None if it was not given.
+
+    Raises:
+        TypeError: It is none of the three.
+        ValueError: It does not go with another argument.
+    """
+    check_lazy("lazy", lazy)
+    for name, given in others.items():
+        if lazy and given:
+            raise ValueError(f"lazy={lazy!r} does not go with {given}: {LAZY_REFUSED[name]}. Received: both")
+    return lazy
 
 
 def is_sparse(gradient: Any) -> bool:
-    """Whether a gradient is an `IndexedSlices`."""
-    return type(gradient).__name__ == "IndexedSlices"
+    """Whether a gradient has some rows only."""
+    return isinstance(gradient, Rows) or type(gradient).__name__ == "IndexedSlices"
+
+
+def with_values(gradient: Any, values: Any) -> Any:
+    """A sparse gradient with other numbers in its rows."""
+    if isinstance(gradient, Rows):
+        return gradient._replace(values=values)
+    return type(gradient)(values, gradient.indices, gradient.dense_shape)
+
+
+def dense(gradient: Any) -> Any:
+    """A gradient with all rows."""
+    if not is_sparse(gradient):
+        return gradient
+    if isinstance(gradient, Rows):
+        import torch
+
+        zeros = torch.zeros(gradient.dense_shape, dtype=gradient.values.dtype, device=gradient.values.device)
+        return zeros.index_copy_(0, gradient.indices, gradient.values)
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(gradient)
 
 
 def summed(gradient: Any) -> tuple[Any, Any]:
@@ -19,18 +87,40 @@ def summed(gradient: Any) -> tuple[Any, Any]:
     Returns:
         (n,) whole numbers and (n, …).
     """
+    if isinstance(gradient, Rows):
+        return gradient.indices, gradient.values
+    import tensorflow as tf
+
+    rows, sums, place, _ = _sums(gradient)
+    return rows, tf.gather(sums, place)
+
+
+def once(gradient: Any) -> Any:
+    """A sparse gradient with the sum of a row's values at one of its places and 0 at the others: with dense norms."""
+    if isinstance(gradient, Rows):
+        return gradient
+    import tensorflow as tf
+
+    rows, sums, place, is_new = _sums(gradient)
+    is_new = tf.reshape(is_new, tf.concat([tf.shape(is_new), tf.ones(tf.rank(sums) - 1, tf.int32)], 0))
+    return type(gradient)(tf.where(is_new, tf.gather(sums, place), 0), rows, gradient.dense_shape)
+
+
+def _sums(gradient: Any) -> tuple[Any, Any, Any, Any]:
+    """The rows of `IndexedSlices`, sorted; their sums, one after the other; the place of each's sum; which are new."""
     import tensorflow as tf
 
     order = tf.argsort(gradient.indices, stable=True)
     rows, values = tf.gather(gradient.indices, order), tf.gather(gradient.values, order)
     is_new = tf.concat([tf.ones_like(rows[:1], tf.bool), rows[1:] != rows[:-1]], 0)
     place = tf.cumsum(tf.cast(is_new, tf.int32)) - 1
-    sums = tf.math.unsorted_segment_sum(values, place, tf.shape(rows)[0])
-    return rows, tf.gather(sums, place)
+    return rows, tf.math.unsorted_segment_sum(values, place, tf.shape(rows)[0]), place, is_new
 
 
 def rows_of(variable: Any, rows: Any) -> Any:
     """(n, …) these rows of a variable."""
+    if keras.backend.backend() == "torch":
+        return variable.value.detach().index_select(0, rows)
     import tensorflow as tf
 
     return tf.gather(_native(variable), rows)
@@ -38,10 +128,24 @@ def rows_of(variable: Any, rows: Any) -> Any:
 
 def set_rows(variable: Any, rows: Any, values: Any) -> None:
     """Give these rows of a variable, in place, values (n, …)."""
+    if keras.backend.backend() == "torch":
+        _set_rows_of_torch(variable, rows, values)
+        return
     import tensorflow as tf
 
     native = _native(variable)
     native.scatter_update(tf.IndexedSlices(tf.cast(values, native.dtype), rows))
+
+
+def _set_rows_of_torch(variable: Any, rows: Any, values: Any) -> None:
+    import torch
+
+    values, held = ops.cast(values, variable.dtype), variable.value
+    with torch.no_grad():
+        if held is own_value(variable):
+            held.index_copy_(0, rows, values)
+        else:  # in a `StatelessScope` the value is the caller's, which must stay as it is
+            variable.assign(held.index_copy(0, rows, values))
 
 
 def _native(variable: Any) -> Any:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from adamkit import moments, rounding
+from adamkit import moments, rounding, rule
 from adamkit.keras.internals import moments_of, trained_by
 
 MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
@@ -49,7 +49,7 @@ class Slot(NamedTuple):
             for variable, value in zip(self.variables, coded, strict=True):
                 assign(variable, value)
             return
-        if self.values.dtype == "bfloat16":
+        if keras.backend.standardize_dtype(self.values.dtype) == "bfloat16":
             moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), step, ops)
         assign(self.values, ops.cast(moment, self.values.dtype))
 
@@ -139,6 +139,27 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
     for i, remainder in enumerate(remainders):
         remainder.assign(rest[i] if same else np.zeros(remainder.shape, remainder.dtype))
     return True
+
+
+def fade(pair: Sequence[Slot], missed: Any, decays: Sequence[rule.Decay], step: Any, assign: Any) -> None:
+    """Give m and v of a variable's rows so many steps each, (rows,), whose gradient is 0."""
+    for slot, decay in zip(pair, decays, strict=True):
+        moment = slot.read(_dtype(slot))
+        slot.write(rule.faded(moment, by_rows(missed, moment), decay, ops), step, assign)
+
+
+def by_rows(missed: Any, moment: Any) -> Any:
+    """(n,) whole numbers as (n, 1, …), in the axes and the dtype of a moment of n rows."""
+    return ops.cast(ops.reshape(missed, (-1,) + (1,) * (len(moment.shape) - 1)), moment.dtype)
+
+
+def split_last_steps(optimizer: Any, arrays: Sequence[np.ndarray]) -> tuple[Sequence[np.ndarray], Any]:
+    """What was saved, without what `lazy="exact"` keeps, the last step of each row; and that, or None."""
+    shapes = [tuple(variable.shape[:1]) for variable in trained_by(optimizer) if variable.shape]
+    found = arrays[len(arrays) - len(shapes) :]
+    if not shapes or [(array.shape, array.dtype.name) for array in found] != [(shape, "int32") for shape in shapes]:
+        return arrays, None
+    return arrays[: len(arrays) - len(shapes)], found
 
 
 def _general(optimizer: Any, own: list[Slot]) -> list:

@@ -63,7 +63,9 @@ class Adam(torch.optim.Adam):
             "raise": nothing but a FloatingPointError that names the parameter and the step. It reads each gradient
             before the step. Not with `capturable`.
         lazy: What a sparse gradient means. True: only the entries that it has are stepped, and their moments with them,
-            as in `torch.optim.SparseAdam`. False: it is an error, as in `torch.optim.Adam`.
+            as in `torch.optim.SparseAdam`. "exact": the moments of an entry first decay for the steps that it missed,
+            so that they are dense Adam's; the last step of each row is kept in 4 bytes. Not with `differentiable`, and
+            weight decay must be decoupled. False: it is an error, as in `torch.optim.Adam`.
         nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). Without the momentum schedule of
             `torch.optim.NAdam`. These four switches a group may have of its own.
         rectified: RAdam (Liu et al. 2020, arXiv:1908.03265), as `torch.optim.RAdam`, but with ε after bias correction:
@@ -115,7 +117,7 @@ class Adam(torch.optim.Adam):
         moment_dtype: str = "float32",
         parameter_rounding: str = "compensated",
         rounding_seed: int = 0,
-        lazy: bool = False,
+        lazy: bool | str = False,
         on_nonfinite: str = "propagate",
         nesterov: bool = False,
         rectified: bool = False,
@@ -275,7 +277,8 @@ class Adam(torch.optim.Adam):
 
         Returns:
             A table when printed; its `rows` have the figures. A group goes by its number, or by its `"name"` if it has
-            one. The bytes are those of all shards of a `DTensor`, and also of parameters that have made no step yet.
+            one. The bytes are those of all shards of a `DTensor`, and also of parameters that have made no step yet;
+            what `lazy="exact"` keeps of rows, 4 bytes each, is not among them.
         """
         return describe(self.param_groups)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adamkit import moments, prodigy, rounding, variants
-from adamkit.variants import SWITCHES, Variant
+from adamkit.variants import LAZY_REFUSED, SWITCHES, Variant
 
 
 def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
@@ -20,7 +20,7 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
             raise TypeError(f"lr must be a finite number >= 0 or 'auto'. Received: {options['lr']!r}{suffix}")
         options = options | {"lr": prodigy.START}
     lr, betas, foreach, capturable = (options[name] for name in ("lr", "betas", "foreach", "capturable"))
-    flags = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "lazy", "auto", *SWITCHES)
+    flags = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay", "auto", *SWITCHES)
     for name in flags:
         if not isinstance(options[name], bool):
             raise TypeError(f"{name} must be True or False. Received: {options[name]!r}{suffix}")
@@ -53,6 +53,7 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
     if options["fused"] and options["differentiable"]:
         raise RuntimeError("`fused` does not support `differentiable`" + suffix)
     try:
+        lazy = variants.check_lazy("lazy", options["lazy"])
         variants.check(
             Variant(*[options[name] for name in SWITCHES]), amsgrad=options["amsgrad"], epsilon=options["eps"]
         )
@@ -62,23 +63,33 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error}{suffix}") from None
     summed = "the sum of η² is counted on the host"
-    for name, reason in (("capturable", summed), ("differentiable", summed), ("lazy", "each step averages every row")):
+    for name, reason in (("capturable", summed), ("differentiable", summed), ("lazy", LAZY_REFUSED["schedule_free"])):
         if options["schedule_free"] and options[name]:
-            raise ValueError(f"schedule_free=True does not go with {name}=True: {reason}. Received: both{suffix}")
+            given = f"{name}={options[name]!r}"
+            raise ValueError(f"schedule_free=True does not go with {given}: {reason}. Received: both{suffix}")
     found = "the learning rate is found on the host"
-    reasons = {"capturable": found, "differentiable": found, "lazy": "its estimate is of whole gradients"}
+    reasons = {"capturable": found, "differentiable": found, "lazy": LAZY_REFUSED["auto"]}
     for name, reason in (reasons | prodigy.REFUSED).items():
         if options["auto"] and options[name]:
-            raise ValueError(f"lr='auto' does not go with {name}=True: {reason}. Received: both{suffix}")
+            raise ValueError(f"lr='auto' does not go with {name}={options[name]!r}: {reason}. Received: both{suffix}")
     if options["auto"] and options["weight_decay"] and not options["decoupled_weight_decay"]:
         raise ValueError(f"lr='auto' needs decoupled_weight_decay=True: λθ is no gradient of the loss{suffix}")
-    for name, reason in (("differentiable", "rounding has no derivative"), ("lazy", "a block is stored as a whole")):
+    for name, reason in (("differentiable", "rounding has no derivative"), ("lazy", LAZY_REFUSED["int8"])):
         refused = ("bfloat16", "int8") if name == "differentiable" else ("int8",)
         if options[name] and options["moment_dtype"] in refused:
             raise ValueError(
-                f"moment_dtype={options['moment_dtype']!r} does not go with {name}=True: {reason}. "
+                f"moment_dtype={options['moment_dtype']!r} does not go with {name}={options[name]!r}: {reason}. "
                 f"Use moment_dtype='float32'{suffix}"
             )
+    if lazy == "exact" and options["differentiable"]:
+        raise ValueError(
+            f"lazy='exact' does not go with differentiable=True: what steps were missed has no derivative{suffix}"
+        )
+    if lazy == "exact" and options["weight_decay"] and not options["decoupled_weight_decay"]:
+        raise ValueError(
+            "lazy='exact' needs decoupled_weight_decay=True: λθ would be a gradient in the steps that a row misses. "
+            f"Received: weight_decay={options['weight_decay']!r}{suffix}"
+        )
     # Tensors stay where autograd is to see them.
     return {**options, "betas": betas if options["differentiable"] else tuple(map(float, betas))}
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from adamkit.torch.arguments import checked
 from adamkit.torch.automatic import STATE as AUTO
 from adamkit.torch.state import (
+    LAST_STEP,
     MOMENTS,
     STATE,
     form_of,
@@ -137,6 +138,11 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
                 f"'remainder' of {name} must be int8, int16 (as bfloat16 in a DTensor) or float32. Received: "
                 f"{remainder.dtype}"
             )
+    if LAST_STEP in values:
+        last = values[LAST_STEP]
+        _check_tensor(LAST_STEP, last, parameter.shape[: getattr(last, "ndim", 1)], name)
+        if last.dtype != torch.int32:
+            raise TypeError(f"{LAST_STEP!r} of {name} must be int32. Received: {last.dtype}")
     if "max_exp_avg_sq" in values:
         form = form._replace(amsgrad=True)
     saved = {

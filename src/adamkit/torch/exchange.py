@@ -12,7 +12,7 @@ from adamkit import carried as states
 from adamkit import rounding
 from adamkit.carried import Carried, Moment, Parameter
 from adamkit.torch.adam import Adam
-from adamkit.torch.state import MOMENTS
+from adamkit.torch.state import LAST_STEP, MOMENTS
 
 
 def has(state: Any) -> bool:
@@ -32,7 +32,7 @@ def carried(optimizer: Any) -> Carried:
                 f"Received: {own} of {name}, {step} of another. Those that no gradient reaches are best left out of "
                 "the optimizer"
             )
-    return Carried(step, [_parameter(name, tensor, optimizer) for name, tensor, _ in named])
+    return Carried(step, [_parameter(name, tensor, optimizer, group) for name, tensor, group in named])
 
 
 def converted(state: Carried, like: Any, names: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -69,11 +69,14 @@ def _named(optimizer: Any, argument: str) -> Iterator[tuple[str, Tensor, dict[st
             place += 1
 
 
-def _parameter(name: str, tensor: Tensor, optimizer: Any) -> Parameter:
+def _parameter(name: str, tensor: Tensor, optimizer: Any, group: dict[str, Any]) -> Parameter:
     state = optimizer.state.get(tensor, {})
     kept = {ours: _moment(state, theirs) for ours, theirs in MOMENTS.items() if theirs in state}
+    if LAST_STEP in state:
+        missed = int(state["step"]) - _array(state[LAST_STEP])
+        kept |= {one: states.faded(kept[one], missed, beta) for one, beta in zip(MOMENTS, group["betas"], strict=False)}
     if not state:
-        amsgrad = any(group["amsgrad"] for group in optimizer.param_groups if any(p is tensor for p in group["params"]))
+        amsgrad = group["amsgrad"]
         zeros = np.zeros(tensor.shape, np.float64 if tensor.dtype == torch.float64 else np.float32)
         kept = {ours: Moment(zeros) for ours in states.MOMENTS[: 3 if amsgrad else 2]}
     exact = None

@@ -10,7 +10,7 @@ from torch import Tensor
 from adamkit import rounding, rule
 from adamkit.torch.coefficients import coefficients, has_tensors
 from adamkit.torch.internals import foreach_copy_
-from adamkit.torch.state import MOMENTS, Slot, as_real, decoded, encoded
+from adamkit.torch.state import MOMENTS, Slot, as_real, decoded, encoded, missed_by
 from adamkit.torch.tensors import OneTensor, Tensors
 
 
@@ -98,7 +98,13 @@ def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, numbe
     whole = (parameter, *state)
     if parameter.is_complex():
         part, whole = as_real(part), tuple(map(torch.view_as_real, whole))
-    new = rule.update(*read(part, group["maximize"], k.gradient_scale), k=k, xp=OneTensor)
+    theta, values, first, second, largest = read(part, group["maximize"], k.gradient_scale)
+    if slot.last_step is not None:
+        missed = number - 1 - slot.last_step[present]
+        first = rule.faded(first, missed_by(missed, first), k.first_decay, OneTensor)
+        second = rule.faded(second, missed_by(missed, second), k.second_decay, OneTensor)
+        slot.last_step[present] = torch.as_tensor(number, dtype=torch.int32, device=missed.device)
+    new = rule.update(theta, values, first, second, largest, k, OneTensor)
     changed = {id(old): value for old, value in written(part, new, group["rounding_seed"], number)}
     for old, here in zip(whole, (part.tensors[0], *part.tensors[2:]), strict=True):
         value = changed[id(here)].to(old.dtype)

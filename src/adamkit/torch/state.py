@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adamkit import arrays, moments, rounding
+from adamkit import arrays, moments, rounding, rule
 from adamkit.kernels.form import PLAIN_TYPES, Form
 from adamkit.torch.coefficients import variant_of
 
 MOMENTS = {"first": "exp_avg", "second": "exp_avg_sq", "largest": "max_exp_avg_sq"}  # PyTorch's names
 STATE = {**MOMENTS, **{f"{moment}_scale": f"{name}_scale" for moment, name in MOMENTS.items()}}
 STATE["remainder"] = "remainder"
+LAST_STEP = "last_step"  # of each row, with lazy="exact": m and v of the row are as of then; absent: as of now
 
 
 class Slot(NamedTuple):
@@ -22,6 +23,7 @@ class Slot(NamedTuple):
     form: Form
     tensors: tuple[Any, ...]  # in the order of the form's columns; a remainder and scales apart, all (…,) of one shape
     position: int  # of the parameter among those of the optimizer
+    last_step: Tensor | None = None  # int32, of each row, where a sparse gradient steps it with lazy="exact"
 
     def column(self, name: str) -> Any:
         """The tensor of that name, or None if the form has none."""
@@ -100,8 +102,44 @@ def slot_of(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: d
     for name in set(STATE.values()) - set(names):  # of another form, before
         if name != MOMENTS["largest"]:
             state.pop(name, None)
-    slot = Slot(form, (parameter, gradient, *(state[name] for name in names)), index)
+    slot = Slot(
+        form, (parameter, gradient, *(state[name] for name in names)), index, _last_step(state, gradient, group)
+    )
     return slot if type(parameter) in PLAIN_TYPES and not parameter.is_complex() else _local(slot)
+
+
+def _last_step(state: dict[str, Any], gradient: Tensor, group: dict[str, Any]) -> Tensor | None:
+    """What holds the last step of each row, if the gradient is to step some; else all moments are made those of now."""
+    exact = group["lazy"] == "exact" and gradient.layout is not torch.strided
+    dims = gradient.sparse_dim() if exact and gradient.layout is torch.sparse_coo else 2
+    last = state.get(LAST_STEP)
+    if last is not None and not (exact and last.dim() == dims):
+        _catch_up(state, last, group)
+        del state[LAST_STEP]
+    if not exact:
+        return None
+    if LAST_STEP not in state:
+        device = state[MOMENTS["first"]].device
+        done = state["step"].to(device, torch.int32)
+        state[LAST_STEP] = done.repeat(gradient.shape[:dims])
+    return state[LAST_STEP]
+
+
+def _catch_up(state: dict[str, Any], last: Tensor, group: dict[str, Any]) -> None:
+    """Give the moments of each row the steps that it missed."""
+    number = int(state["step"])
+    for (column, name), beta in zip(MOMENTS.items(), group["betas"], strict=False):
+        held = state[name]
+        form = Form("float32", "bfloat16" if held.dtype is torch.bfloat16 else "float32", "nearest")
+        wide = held.float() if held.dtype is torch.bfloat16 else held
+        decay = rule.Decay.of(float(beta))
+        new = rule.faded(wide, missed_by(number - last, wide), decay, torch)
+        held.copy_(encoded(new, column, form, number)[0])
+
+
+def missed_by(missed: Tensor, moment: Tensor) -> Tensor:
+    """Whole numbers, one a row, in the axes and the width of a moment of these rows."""
+    return missed.to(moment.dtype.to_real()).reshape(missed.shape + (1,) * (moment.dim() - missed.dim()))
 
 
 def state_in_form(state: dict[str, Any], parameter: Tensor, form: Form) -> dict[str, Tensor]:

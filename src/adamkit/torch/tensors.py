@@ -42,6 +42,11 @@ class OneTensor:
         return torch.sign(x)
 
     @staticmethod
+    def exp(x: Tensor) -> Tensor:
+        """eˣ."""
+        return torch.exp(x)
+
+    @staticmethod
     def sqrt(x: Tensor) -> Tensor:
         """The nearest number to √x. PyTorch's own is not always that on the CPU, where it may be MKL's."""
         if not x.is_cpu or x.requires_grad or type(x) is not Tensor:
