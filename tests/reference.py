@@ -4,6 +4,7 @@ Kingma and Ba 2015, Algorithm 1, line by line, with the variants that `adamkit` 
 takes no care of speed. Arrays hold float64, or mpmath numbers (dtype object) with `exact=True`.
 """
 
+import math
 from typing import NamedTuple
 
 import mpmath
@@ -55,6 +56,7 @@ def step(
     cautious=False,
     adopt=False,
     schedule_free=False,
+    momentum_decay=None,
     exact=False,
 ):
     """One iteration of the loop of Algorithm 1, or of that of a variant."""
@@ -94,9 +96,10 @@ def step(
     if nesterov or rectified or cautious or adopt:
         corrected = bias_correction and not adopt
         m_hat = m / (1 - beta_1**t) if corrected else m
-        if nesterov:  # Dozat 2016, Algorithm 2
-            ahead = m / (1 - beta_1 ** (t + 1)) if corrected else m
-            m_hat = beta_1 * ahead + (1 - beta_1) * (averaged / (1 - beta_1**t) if corrected else averaged)
+        if nesterov:  # Dozat 2016, Algorithm 2, with a constant μ or its schedule
+            mu = [beta_1 * (1 - _fall(momentum_decay, i, convert)) for i in range(1, t + 2)]
+            now, coming = (math.prod(mu[:n], start=convert(1)) if corrected else 0 for n in (t, t + 1))
+            m_hat = mu[t] * m / (1 - coming) + (1 - mu[t - 1]) * averaged / (1 - now)
         root = 1
         if adaptivity and not adopt:
             root = sqrt(second / (1 - beta_2**t) if corrected else second)
@@ -126,6 +129,11 @@ def step(
         v_hat = second / (1 - beta_2**t)
         theta = theta - eta * m_hat / (sqrt(v_hat) + epsilon)
     return State(theta, m, v, v_max, t)
+
+
+def _fall(momentum_decay, t, convert):
+    """½·0.96^(tψ), as in torch.optim.NAdam; 0 without a schedule."""
+    return convert(0) if momentum_decay is None else convert("0.96") ** (t * convert(momentum_decay)) / 2
 
 
 def run(theta, gradients, **options):

@@ -236,7 +236,7 @@ KEPT = {name: name for name in SHAPES}
     ("change", "error", "words"),
     [
         ({"to": "jax"}, ValueError, "to must be one of 'keras', 'torch', 'optax'. Received: to='jax'"),
-        ({"state": [1]}, TypeError, "state must be a keras.optimizers.Adam"),
+        ({"state": [1]}, TypeError, "state must be a keras.optimizers.Adam or Nadam"),
         ({"state": keras.optimizers.Adam()}, ValueError, "state must be built on its variables"),
         ({"like": 3}, TypeError, "like must be an adamkit.torch.Adam. Received: builtins.int"),
         ({"like": other_shapes}, ValueError, r"differ: there is no state for w \(64, 71\)"),

@@ -25,6 +25,7 @@ options = st.fixed_dictionaries(
         "epsilon": st.sampled_from([1e-8, 1e-3]),
         "weight_decay": st.sampled_from([0.0, 0.01]),
         "epsilon_hat": st.booleans(),
+        "momentum_decay": st.sampled_from([None, 0.004, 1.0]),
     }
 )
 
@@ -42,6 +43,8 @@ def goes_together(switches, **others):
 def test_steps_follow_the_papers(switches, options, amsgrad, dtype, seed):
     assume(not (switches["schedule_free"] and options["beta_1"] == 0))  # y says nothing of x then
     assume(goes_together(switches, amsgrad=amsgrad, epsilon_hat=options["epsilon_hat"]))
+    if not switches["nesterov"]:
+        options = options | {"momentum_decay": None}
     rng = np.random.default_rng(seed)
     theta = rng.normal(size=5).astype(dtype)
     gradients = (rng.normal(size=(15, 5)) * 10 ** rng.uniform(-2, 2, (15, 1))).astype(dtype)

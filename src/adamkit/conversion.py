@@ -16,9 +16,9 @@ def convert(state: Any, to: str, *, like: Any, names: Mapping[str, Any] | None =
     where the two frameworks step to the same bits.
 
     Args:
-        state: Where the state is: a built `adamkit.keras.Adam` or `keras.optimizers.Adam`, an `adamkit.torch.Adam` or a
-            `torch.optim.Adam` or `AdamW`, or a state of `adamkit.optax.adam`, `adamw` or `amsgrad`, also inside of a
-            chain. Moments may be of any format. It is left as it is.
+        state: Where the state is: a built `adamkit.keras.Adam`, `keras.optimizers.Adam` or `Nadam`, an
+            `adamkit.torch.Adam` or a `torch.optim.Adam`, `AdamW` or `NAdam`, or a state of `adamkit.optax.adam`,
+            `adamw` or `amsgrad`, also inside of a chain. Moments may be of any format. It is left as it is.
         to: "keras", "torch" or "optax", where it is to go.
         like: What it is to go into, and is left as it is too: an `adamkit.keras.Adam`, built on its variables; an
             `adamkit.torch.Adam`; or a state of `adamkit.optax`, as `init` gives it. Its moments may have any format.
@@ -64,6 +64,7 @@ def _framework_of(state: Any) -> str:
         if module in sys.modules and import_module(f"adamkit.{name}.exchange").has(state):
             return name
     raise TypeError(
-        "state must be a keras.optimizers.Adam, a torch.optim.Adam or AdamW, one of adamkit's, or a state of "
+        "state must be a keras.optimizers.Adam or Nadam, a torch.optim.Adam, AdamW or NAdam, one of adamkit's, or a "
+        "state of "
         f"adamkit.optax. Received: {type(state).__module__}.{type(state).__name__}"
     )

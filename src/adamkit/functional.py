@@ -64,6 +64,7 @@ def step(
     cautious: bool = False,
     adopt: bool = False,
     schedule_free: bool = False,
+    momentum_decay: float | None = None,
 ) -> tuple[NDArray, AdamState]:
     """One step of Adam: Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1.
 
@@ -90,6 +91,8 @@ def step(
         schedule_free: Defazio et al. 2024 (arXiv:2405.15682): no schedule of the learning rate is needed. The parameter
             is y, where gradients are taken; what is to be used is x, the weighted mean of z, at
             `parameter + state.first_moment`.
+        momentum_decay: ψ > 0: with `nesterov` the β₁ that looks ahead grows as β₁·(1 − ½·0.96^(tψ)), Dozat's schedule.
+            `torch.optim.NAdam` has ψ = 0.004, `keras.optimizers.Nadam` ψ = 1. None: it stays β₁.
 
     Returns:
         The new parameter and the new state. The arguments are left as they are.
@@ -133,6 +136,7 @@ def step(
         bias_correction=rule.check_flag("bias_correction", bias_correction),
         adaptivity=rule.check_flag("adaptivity", adaptivity),
         variant=variant,
+        momentum_decay=rule.check_momentum_decay(momentum_decay, nesterov=nesterov),
         averaging=rule.averaging(learning_rate, state.weight_sum) if schedule_free else 0.0,
     )
     new = rule.update(parameter.astype(dtype), gradient.astype(dtype), *state[1:4], coefficients, xp=np)

@@ -10,7 +10,7 @@ import math
 import numbers
 from typing import Any, NamedTuple
 
-from adamkit.variants import ADAM, Variant, rectification
+from adamkit.variants import ADAM, Variant, momentum_schedule, rectification
 
 Array = Any
 Scalar = Any  # a Python float, or a 0-d array where a framework traces the number
@@ -81,6 +81,7 @@ def coefficients(
     root_epsilon: Scalar = 0.0,
     variant: Variant = ADAM,
     averaging: Scalar = 0.0,
+    momentum_decay: float | None = None,
     xp: Any = math,
 ) -> Coefficients:
     """The numbers of step t >= 1.
@@ -94,7 +95,7 @@ def coefficients(
     neither β₂ nor ε nor AMSGrad has a part.
 
     `root_epsilon` is optax's ε̄ in √(v̂ + ε̄). `variant` must be one that `variants.check` accepts. `averaging`, for
-    `schedule_free`, is what the function of that name gives.
+    `schedule_free`, is what the function of that name gives. `momentum_decay` is ψ of NAdam's schedule.
     """
     corrected = bias_correction and not variant.adopt
     root, correction = _corrections(step, first_decay, second_decay, xp) if corrected else (1.0, 1.0)
@@ -111,12 +112,8 @@ def coefficients(
         root_epsilon=0.0 if _is_zero(root_epsilon) else root_epsilon * root * root,
         variant=variant,
     )
-    if variant.nesterov:  # m̂ = β₁·m/(1 - β₁ᵗ⁺¹) + (1 - β₁)·g/(1 - β₁ᵗ)
-        coming = _bias_correction(step + 1, first_decay, xp) if corrected else 1.0
-        k = k._replace(
-            step_size=learning_rate * root * first_decay.beta / coming,
-            gradient_share=k.step_size * first_decay.complement,
-        )
+    if variant.nesterov:
+        k = _looking_ahead(k, step, learning_rate * root, momentum_decay, corrected, xp)
     if variant.rectified:
         k = _rectified(k, step, root, xp)
     if variant.adopt:  # c_t = t^¼, where the first step, which only sets v to g², is step 0
@@ -239,6 +236,28 @@ def shares_of_averaging(k: Coefficients) -> tuple[Scalar, Scalar, Scalar, Scalar
     return c * beta / complement, complement + beta * c, 1.0 - c, complement
 
 
+def _looking_ahead(
+    k: Coefficients, step: Scalar, size: Scalar, momentum_decay: float | None, corrected: bool, xp: Any
+) -> Coefficients:
+    """NAdam: m̂ = β₁·m/(1 - β₁ᵗ⁺¹) + (1 - β₁)·g/(1 - β₁ᵗ) (Dozat 2016, Algorithm 2), for η·√(1 - β₂ᵗ) = `size`.
+
+    With its schedule μ_t+1 stands for the first β₁, μ_t for the second, and for each power the product of all μ. m is
+    the mean by β₁, as in PyTorch and Keras.
+    """
+    beta, complement, log = k.first_decay
+    if momentum_decay is None:
+        coming = bias_correction(step + 1, k.first_decay, xp) if corrected else 1.0
+        return k._replace(step_size=size * beta / coming, gradient_share=k.step_size * complement)
+    below, next_below, log_product = momentum_schedule(step, momentum_decay, xp)
+    complement, next_complement = complement + beta * below, complement + beta * next_below  # 1 - μ_t, 1 - μ_t+1
+    now: Scalar = 1.0
+    coming = 1.0
+    if corrected:
+        now = -xp.expm1(step * log + log_product)
+        coming = now + (1.0 - now) * next_complement
+    return k._replace(step_size=size * (beta * (1.0 - next_below)) / coming, gradient_share=size * complement / now)
+
+
 def _rectified(k: Coefficients, step: Scalar, root: Scalar, xp: Any) -> Coefficients:
     """RAdam: a step is r_t times as large from ρ_t > 5 on, and before it η·m̂, momentum alone (Liu et al. 2020)."""
     factor, length = rectification(step, k.second_decay.complement, k.second_decay.log, xp)
@@ -354,6 +373,27 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False. Received: {name}={value!r} of type {type(value).__name__}")
     return value
+
+
+def check_momentum_decay(value: Any, *, nesterov: bool) -> float | None:
+    """`value`, if it is None, or a number > 0 beside `nesterov`.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of range, or there is no Nesterov momentum that it could vary.
+    """
+    if value is None:
+        return None
+    if not nesterov:
+        raise ValueError(
+            "momentum_decay needs nesterov=True: it varies the momentum that looks ahead. Received: "
+            f"momentum_decay={value!r} with nesterov=False"
+        )
+    if number := check_number("momentum_decay", value):
+        return number
+    raise ValueError(
+        f"momentum_decay must be > 0, or None for a momentum that stays β₁. Received: momentum_decay={value!r}"
+    )
 
 
 def _corrections(step: Scalar, first: Decay, second: Decay, xp: Any) -> tuple[Scalar, Scalar]:

@@ -1,5 +1,7 @@
 """The switches that make Adam one of its descendants; `rule` has what each does to a step."""
 
+import functools
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -111,3 +113,38 @@ def rectification(step: Scalar, complement: Scalar, log: Scalar, xp: Any = math)
     usable = length if xp is math else xp.where(length > 5, length, 0 * length + 6)  # a root that is not used is real
     scale = abs((longest - 4) * (longest - 2))
     return xp.sqrt((usable - 4) * (usable - 2) * longest / (scale * usable)), length
+
+
+def momentum_schedule(step: Scalar, momentum_decay: float, xp: Any = math) -> tuple[Scalar, Scalar, Scalar]:
+    """NAdam's schedule: by which share its momentum is below β₁, μ_t = β₁·(1 - ½·0.96^(tψ)) (Dozat 2016).
+
+    The product of all 1 - ½qⁱ, q = 0.96^ψ, is a function of t alone, so that none is kept. Its log is -Σ_k (½)ᵏ/k times
+    Σ_i q^(ik) = qᵏ·(1 - q^(tk))/(1 - qᵏ), a polynomial in qᵗ that is 0 at 1. Without that root, 1 - qᵗ, which is an
+    expm1, its coefficients are all positive: no digit is lost for any t, in float32 neither.
+
+    Args:
+        step: t >= 1.
+        momentum_decay: ψ > 0.
+        xp: `math`, or the array namespace of a traced step.
+
+    Returns:
+        ½qᵗ, ½qᵗ⁺¹, and the log of the product of 1 - ½qⁱ for i = 1 … t.
+    """
+    rate, factors = _schedule_of(momentum_decay)
+    passed = -xp.expm1(-rate * step)  # 1 - qᵗ
+    left = 1.0 - passed
+    total: Scalar = 0.0
+    for factor in factors:
+        total = total * left + factor
+    return 0.5 * left, 0.5 * math.exp(-rate) * left, -passed * total
+
+
+@functools.lru_cache
+def _schedule_of(momentum_decay: float) -> tuple[float, tuple[float, ...]]:
+    """-log q, and the coefficients of that polynomial over 1 - qᵗ, from the highest: sums of (½)ᵏ/k · qᵏ/(1 - qᵏ)."""
+    rate = -momentum_decay * math.log(0.96)
+    terms = (0.5**k / k * math.exp(-k * rate) / -math.expm1(-k * rate) for k in range(_TERMS, 0, -1))
+    return rate, tuple(itertools.accumulate(terms))
+
+
+_TERMS = 44  # the next is below 2⁻⁵³ of the sum

@@ -44,7 +44,7 @@ from adamkit.variants import ADAM, SWITCHES, Variant
 _PARTS = ("bias_correction", "adaptivity")  # of the rule, that can be left out
 _OWN_ARGUMENTS = (
     "epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", "on_nonfinite", *_PARTS, *SWITCHES,
-    "groups", "lazy",
+    "momentum_decay", "groups", "lazy",
 )  # fmt: skip
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
@@ -106,8 +106,7 @@ class Adam(keras.optimizers.Adam):
             begin at 0. Defaults to True.
         adaptivity: False leaves out the division by √v̂ + ε: the step is η·m̂, gradient descent with momentum, and
             wants a larger η. `beta_2`, `epsilon` and `amsgrad` then have no part in it. Defaults to True.
-        nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). Without the momentum schedule of
-            `keras.optimizers.Nadam`. Defaults to False.
+        nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). Defaults to False.
         rectified: RAdam (Liu et al. 2020, arXiv:1908.03265): the first steps are momentum alone, and the next smaller,
             while v knows too little. Defaults to False.
         cautious: Of a step, only what goes against the gradient (Liang et al. 2024, arXiv:2411.16085). Defaults to
@@ -119,6 +118,8 @@ class Adam(keras.optimizers.Adam):
             taken at y; what is to be used is x, a mean over the way. In `fit` the variables are y; around `evaluate`,
             validation, `predict` and `save`, and after `fit`, they are x, without a call. In a loop of one's own,
             `eval()` and `train()` change them. Defaults to False.
+        momentum_decay: ψ > 0: with `nesterov` the β₁ that looks ahead is β₁·(1 − ½·0.96^(tψ)), Dozat's schedule:
+            `keras.optimizers.Nadam` has ψ = 1, `torch.optim.NAdam` ψ = 0.004. Defaults to None: it is β₁.
         lazy: Of a sparse gradient step only the rows that it has, and their moments, so that a step over a large
             embedding takes the time of the rows of a batch. Bias correction goes by the steps of the whole variable,
             and the other rows stay: neither their momentum nor weight decay moves them. True: their moments stay, too.
@@ -178,6 +179,7 @@ class Adam(keras.optimizers.Adam):
         cautious: bool = False,
         adopt: bool = False,
         schedule_free: bool = False,
+        momentum_decay: float | None = None,
         lazy: bool | str = False,
         groups: Any = None,
         **kwargs: Any,
@@ -226,6 +228,7 @@ class Adam(keras.optimizers.Adam):
             adaptivity=adaptivity,
             epsilon=self.epsilon,
         )
+        self.momentum_decay = rule.check_momentum_decay(_number(momentum_decay), nesterov=nesterov)
         if schedule_free:
             let_models_follow()
         self.finds_rate = is_auto
@@ -420,7 +423,8 @@ class Adam(keras.optimizers.Adam):
                 "epsilon": self.epsilon,
                 "weight_decay": decay if self._use_weight_decay(variable) else 0.0,
             }
-            | {name: True for name in ("amsgrad", "epsilon_hat", "finds_rate", *SWITCHES) if getattr(self, name)},
+            | {name: True for name in ("amsgrad", "epsilon_hat", "finds_rate", *SWITCHES) if getattr(self, name)}
+            | ({} if self.momentum_decay is None else {"momentum_decay": self.momentum_decay}),
         )
 
     def finalize_variable_values(self, var_list):
@@ -759,6 +763,7 @@ class Adam(keras.optimizers.Adam):
             adaptivity=self.adaptivity,
             variant=self._variant(),
             averaging=averaging,
+            momentum_decay=self.momentum_decay,
             xp=xp,
         )
 
@@ -830,7 +835,7 @@ class Adam(keras.optimizers.Adam):
         traced = any(isinstance(value, Tracer) for value in (*gradients, *values))
         if traced or values[0] is not own_value(variables[0]):  # the latter in a `StatelessScope`: the caller's arrays
             return False
-        numbers = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat)
+        numbers = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat, self.momentum_decay)
         key = (*numbers, self.bias_correction, self.adaptivity, self._variant(), *map(id, variables))
         programs = _PROGRAMS.setdefault(self, {})
         if key not in programs:
@@ -904,9 +909,10 @@ class Adam(keras.optimizers.Adam):
                 self._assign_wide(variable, ops.copy(ops.cast(average, _arithmetic_dtype(variable))))
 
     def load_own_variables(self, store):
-        """Set the state to one that was saved, by this class or by `keras.optimizers.Adam`, in any `moment_dtype`."""
+        """Set the state to one that was saved, by this class, Keras's Adam or Nadam, in any `moment_dtype`."""
         arrays = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
-        if not (self.built and self._loaded(arrays)):
+        has_product = self.nesterov and bool(arrays) and arrays[-1].shape == ()  # of Nadam's momenta
+        if not (self.built and (self._loaded(arrays) or (has_product and self._loaded(arrays[:-1])))):
             super().load_own_variables(store)
 
     def _loaded(self, arrays: list[np.ndarray]) -> bool:
@@ -972,16 +978,17 @@ class Adam(keras.optimizers.Adam):
     @classmethod
     def from_keras(
         cls,
-        optimizer: keras.optimizers.Adam,
+        optimizer: keras.optimizers.Optimizer,
         *,
         moment_dtype: str = "float32",
         parameter_rounding: str = "compensated",
         rounding_seed: int = 0,
     ) -> "Adam":
-        """An optimizer that continues the run of a `keras.optimizers.Adam` or `AdamW` as that would have.
+        """An optimizer that continues the run of a `keras.optimizers.Adam`, `AdamW` or `Nadam` as that would have.
 
         Its hyperparameters, step count, moments and averages are taken over, and `epsilon_hat=True` puts ε where Keras
-        has it. `optimizer` is left as it is.
+        has it; of a `Nadam`, which has it where the paper has, `nesterov=True` and `momentum_decay=1.0` stand for what
+        it does. `optimizer` is left as it is.
         On TensorFlow rows that a sparse gradient repeats are summed before they are squared, unlike in Keras.
 
         Args:
@@ -993,14 +1000,17 @@ class Adam(keras.optimizers.Adam):
         Raises:
             TypeError: `optimizer` is of another class. Of a `LossScaleOptimizer`, give its `inner_optimizer`.
         """
-        if not isinstance(optimizer, keras.optimizers.Adam) or isinstance(optimizer, cls):
+        ahead = isinstance(optimizer, keras.optimizers.Nadam)
+        if not (ahead or isinstance(optimizer, keras.optimizers.Adam)) or isinstance(optimizer, cls):
             raise TypeError(
-                f"optimizer must be a keras.optimizers.Adam or AdamW. Received: {type(optimizer).__module__}."
+                f"optimizer must be a keras.optimizers.Adam, AdamW or Nadam. Received: {type(optimizer).__module__}."
                 f"{type(optimizer).__name__}"
             )
         made = cls(
             **_arguments(optimizer),
-            epsilon_hat=True,
+            epsilon_hat=not ahead,
+            nesterov=ahead,
+            momentum_decay=1.0 if ahead else None,
             moment_dtype=moment_dtype,
             parameter_rounding=parameter_rounding,
             rounding_seed=rounding_seed,
@@ -1036,7 +1046,7 @@ class Adam(keras.optimizers.Adam):
         return made
 
 
-def _arguments(optimizer: keras.optimizers.Adam) -> dict[str, Any]:
+def _arguments(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """`get_config`, with the learning-rate schedule or callable itself."""
     config = optimizer.get_config()
     if not isinstance(rate := learning_rate_of(optimizer), keras.Variable):
@@ -1044,7 +1054,7 @@ def _arguments(optimizer: keras.optimizers.Adam) -> dict[str, Any]:
     return config
 
 
-def _continued(source: keras.optimizers.Adam, target: Any) -> Any:
+def _continued(source: keras.optimizers.Optimizer, target: Any) -> Any:
     """The optimizer `target`, with the state of `source`."""
     copy_exclusions(source, target)
     if source.built:

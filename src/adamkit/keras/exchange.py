@@ -19,11 +19,11 @@ _NAMES: dict[str, str] = dict(zip(MOMENT_NAMES, states.MOMENTS, strict=True))
 
 def has(state: Any) -> bool:
     """Whether it is an optimizer with Adam's state."""
-    return isinstance(without_scaler(state), keras.optimizers.Adam)
+    return isinstance(without_scaler(state), (keras.optimizers.Adam, keras.optimizers.Nadam))
 
 
 def carried(optimizer: Any) -> Carried:
-    """The state of a built optimizer, Keras's Adam or ours."""
+    """The state of a built optimizer, Keras's Adam or Nadam or ours."""
     optimizer = _built(optimizer, "state")
     return Carried(int(_array(optimizer.iterations)), _parameters(optimizer))
 

@@ -69,11 +69,11 @@ def trained_by(optimizer: Any) -> list[keras.Variable]:
 
 
 def moments_of(optimizer: Any) -> list[list[Any]]:
-    """Of Keras's Adam or ours, once built: first moments, second moments and, with AMSGrad, the largest second ones.
+    """Of Keras's Adam or Nadam or ours, once built: both moments and, with AMSGrad, the largest second ones.
 
     A variable for each that is trained, or None where the optimizer does not train it by steps.
     """
-    largest = [optimizer._velocity_hats] if optimizer.amsgrad else []
+    largest = [optimizer._velocity_hats] if getattr(optimizer, "amsgrad", False) else []
     return [optimizer._momentums, optimizer._velocities, *largest]
 
 

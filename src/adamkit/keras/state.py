@@ -55,7 +55,7 @@ class Slot(NamedTuple):
 
 
 def slots(optimizer: keras.optimizers.Adam) -> list[Slot]:
-    """All moments of an optimizer, Keras's Adam or ours, in the order of its variables."""
+    """All moments of an optimizer, Keras's Adam or Nadam or ours, in the order of its variables."""
     kinds = moments_of(optimizer)
     scales = getattr(optimizer, "_scales", None) or [[None] * 3] * len(kinds[0])
     table = [
@@ -63,7 +63,7 @@ def slots(optimizer: keras.optimizers.Adam) -> list[Slot]:
         for kind, (name, variables) in enumerate(zip(MOMENT_NAMES, kinds, strict=False))
     ]
     pairs = [slot for pair in zip(*table[:2], strict=True) for slot in pair]
-    return [slot for slot in (*pairs, *(table[2] if optimizer.amsgrad else ())) if slot is not None]
+    return [slot for slot in (*pairs, *(one for kind in table[2:] for one in kind)) if slot is not None]
 
 
 def copy_state(source: keras.optimizers.Adam, target: keras.optimizers.Adam) -> None:

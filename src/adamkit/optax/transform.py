@@ -40,6 +40,7 @@ def adam(
     cautious: bool = False,
     adopt: bool = False,
     schedule_free: bool = False,
+    momentum_decay: float | None = None,
     moment_dtype: str = "float32",
     parameter_rounding: str = "nearest",
     on_nonfinite: str = "propagate",
@@ -67,6 +68,8 @@ def adam(
         schedule_free: Defazio et al. 2024 (arXiv:2405.15682; `optax.contrib.schedule_free_adamw`): no schedule of the
             learning rate is needed. Parameters are y, where gradients are taken; what is to be used is x, which
             `adamkit.optax.schedule_free_eval_params(state, params)` gives.
+        momentum_decay: ψ > 0: with `nesterov` the β₁ that looks ahead is β₁·(1 − ½·0.96^(tψ)), Dozat's schedule, with
+            ψ = 0.004 in `torch.optim.NAdam`. A Python number or None: it is β₁, as in `optax.nadam`.
         moment_dtype: How the moments are stored: "float32" (8 bytes a parameter; float64 for float64 parameters),
             "bfloat16" (4 bytes) or "int8" (2 bytes; not for float64; arrays of less than 4096 elements stay float32).
         parameter_rounding: "nearest": what rounding drops from a bfloat16 or float16 parameter is lost, as in optax.
@@ -103,12 +106,12 @@ def adam(
     if check_auto(learning_rate, rectified=rectified, adopt=adopt, schedule_free=schedule_free):
         made = functools.partial(
             adam, b1=b1, b2=b2, eps_root=eps_root, mu_dtype=mu_dtype, nesterov=nesterov, cautious=cautious,
-            moment_dtype=moment_dtype, parameter_rounding=parameter_rounding,
+            momentum_decay=momentum_decay, moment_dtype=moment_dtype, parameter_rounding=parameter_rounding,
         )  # fmt: skip
         return guarded(with_found_rate(lambda rate, eps: made(rate, eps=eps), b1, b2, eps), on_nonfinite)  # pyright: ignore[reportArgumentType]
     switches = Variant(nesterov, rectified, cautious, adopt, schedule_free)
     variant = variants.check(switches, epsilon=eps)  # pyright: ignore[reportArgumentType]
-    numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant)
+    numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant, momentum_decay)
     rest = optax.scale_by_learning_rate(learning_rate)  # pyright: ignore[reportArgumentType]
     made = _transformation(
         numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding, schedule_free=schedule_free
@@ -131,6 +134,7 @@ def adamw(
     cautious: bool = False,
     adopt: bool = False,
     schedule_free: bool = False,
+    momentum_decay: float | None = None,
     moment_dtype: str = "float32",
     parameter_rounding: str = "nearest",
     on_nonfinite: str = "propagate",
@@ -152,6 +156,7 @@ def adamw(
         cautious: See `adam`.
         adopt: See `adam`.
         schedule_free: See `adam`.
+        momentum_decay: See `adam`.
         moment_dtype: See `adam`.
         parameter_rounding: See `adam`.
         on_nonfinite: See `adam`.
@@ -175,12 +180,12 @@ def adamw(
         made = functools.partial(
             adamw, b1=b1, b2=b2, eps_root=eps_root, mu_dtype=mu_dtype, nesterov=nesterov, cautious=cautious,
             weight_decay=weight_decay, mask=mask,
-            moment_dtype=moment_dtype, parameter_rounding=parameter_rounding,
+            momentum_decay=momentum_decay, moment_dtype=moment_dtype, parameter_rounding=parameter_rounding,
         )  # fmt: skip
         return guarded(with_found_rate(lambda rate, eps: made(rate, eps=eps), b1, b2, eps), on_nonfinite)  # pyright: ignore[reportArgumentType]
     switches = Variant(nesterov, rectified, cautious, adopt, schedule_free)
     variant = variants.check(switches, epsilon=eps)  # pyright: ignore[reportArgumentType]
-    numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant)
+    numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant, momentum_decay)
     if not callable(weight_decay):
         weight_decay = _number("weight_decay", weight_decay)
     decays = optax.add_decayed_weights(weight_decay, mask)
@@ -201,6 +206,7 @@ def amsgrad(
     *,
     nesterov: bool = False,
     cautious: bool = False,
+    momentum_decay: float | None = None,
     moment_dtype: str = "float32",
     parameter_rounding: str = "nearest",
     on_nonfinite: str = "propagate",
@@ -219,6 +225,7 @@ def amsgrad(
         mu_dtype: See `adam`.
         nesterov: See `adam`.
         cautious: See `adam`.
+        momentum_decay: See `adam`.
         moment_dtype: See `adam`. With "int8" v and its largest are bfloat16: 5 bytes a parameter in all.
         parameter_rounding: See `adam`.
         on_nonfinite: See `adam`.
@@ -240,25 +247,38 @@ def amsgrad(
         True
     """
     variant = variants.check(Variant(nesterov=nesterov, cautious=cautious), amsgrad=True)
-    numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant)
+    numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant, momentum_decay)
     rest = optax.scale_by_learning_rate(learning_rate)
     made = _transformation(numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding, amsgrad=True)
     return guarded(made, on_nonfinite)
 
 
-def _numbers(learning_rate: Any, b1: Any, b2: Any, eps: Any, eps_root: Any, variant: Variant) -> Callable[..., Any]:
+def _numbers(
+    learning_rate: Any, b1: Any, b2: Any, eps: Any, eps_root: Any, variant: Variant, momentum_decay: Any
+) -> Callable[..., Any]:
     """A function of the steps done, of λ and of the sum of η² before, to a step's coefficients and the new sum."""
     if not callable(learning_rate):
         learning_rate = _number("learning_rate", learning_rate)
     first, second = _decay("b1", b1), _decay("b2", b2)
     eps, eps_root = _number("eps", eps), _number("eps_root", eps_root)
+    momentum_decay = rule.check_momentum_decay(momentum_decay, nesterov=variant.nesterov)
 
     def numbers(count: Any, weight_decay: Any, weight_sum: Any) -> tuple[rule.Coefficients, Any]:
         eta = learning_rate(count) if callable(learning_rate) else learning_rate
         step = jnp.asarray(optax.safe_increment(count), float)
         c = rule.averaging(eta, weight_sum, jnp) if variant.schedule_free else 0.0
         k = rule.coefficients(
-            step, eta, first, second, eps, weight_decay, root_epsilon=eps_root, variant=variant, averaging=c, xp=jnp
+            step,
+            eta,
+            first,
+            second,
+            eps,
+            weight_decay,
+            root_epsilon=eps_root,
+            variant=variant,
+            averaging=c,
+            momentum_decay=momentum_decay,
+            xp=jnp,
         )
         return k, weight_sum + rule.averaging_weight(eta) if variant.schedule_free else weight_sum
 

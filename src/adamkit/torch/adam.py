@@ -66,8 +66,8 @@ class Adam(torch.optim.Adam):
             as in `torch.optim.SparseAdam`. "exact": the moments of an entry first decay for the steps that it missed,
             so that they are dense Adam's; the last step of each row is kept in 4 bytes. Not with `differentiable`, and
             weight decay must be decoupled. False: it is an error, as in `torch.optim.Adam`.
-        nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). Without the momentum schedule of
-            `torch.optim.NAdam`. These four switches a group may have of its own.
+        nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). The five switches, and
+            `momentum_decay`, a group may have of its own.
         rectified: RAdam (Liu et al. 2020, arXiv:1908.03265), as `torch.optim.RAdam`, but with ε after bias correction:
             the first steps are momentum alone, and the next smaller, while v knows too little.
         cautious: Of a step, only what goes against the gradient (Liang et al. 2024, arXiv:2411.16085).
@@ -78,6 +78,8 @@ class Adam(torch.optim.Adam):
             taken at y, which the parameters are while training; what is to be used is x, the mean of z on the way,
             which `eval()` makes them. Not with `capturable`, `differentiable` or
             `lazy`.
+        momentum_decay: ψ > 0: with `nesterov` β₁ stands for β₁·(1 − ½·0.96^(tψ)) there, the momentum schedule of
+            `torch.optim.NAdam`, whose default is 0.004. None: no schedule.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -124,6 +126,7 @@ class Adam(torch.optim.Adam):
         cautious: bool = False,
         adopt: bool = False,
         schedule_free: bool = False,
+        momentum_decay: float | None = None,
     ) -> None:
         self.on_nonfinite = check_nonfinite("on_nonfinite", on_nonfinite)
         if capturable and on_nonfinite != "propagate":
@@ -150,6 +153,7 @@ class Adam(torch.optim.Adam):
             "cautious": cautious,
             "adopt": adopt,
             "schedule_free": schedule_free,
+            "momentum_decay": momentum_decay,
         }
         self._memory = Memory()
         # Not `torch.optim.Adam.__init__`, whose checks are narrower: the class is inherited so that code which asks
@@ -168,6 +172,7 @@ class Adam(torch.optim.Adam):
             for name in SWITCHES:  # which a pickle of before does not have
                 group.setdefault(name, False)
             group.setdefault("auto", False)
+            group.setdefault("momentum_decay", None)
         self._memory = Memory()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -283,7 +288,7 @@ class Adam(torch.optim.Adam):
         return describe(self.param_groups)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint of this optimizer, of `torch.optim.Adam` or of `torch.optim.AdamW`.
+        """Continue from a checkpoint of this optimizer, or of `torch.optim.Adam`, `AdamW` or `NAdam`.
 
         The moments are stored as this optimizer stores them, in whatever format they come. So `moment_dtype` and
         `parameter_rounding` stay, and so do options that the checkpoint lacks; all others are the checkpoint's. What

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamkit import moments, prodigy, rounding, variants
+from adamkit import moments, prodigy, rounding, rule, variants
 from adamkit.variants import LAZY_REFUSED, SWITCHES, Variant
 
 
@@ -57,6 +57,7 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
         variants.check(
             Variant(*[options[name] for name in SWITCHES]), amsgrad=options["amsgrad"], epsilon=options["eps"]
         )
+        rule.check_momentum_decay(options["momentum_decay"], nesterov=options["nesterov"])
         moments.check_format("moment_dtype", options["moment_dtype"])
         rounding.check_rounding("parameter_rounding", options["parameter_rounding"])
         rounding.check_seed("rounding_seed", options["rounding_seed"])

@@ -1,6 +1,6 @@
 """What a checkpoint brings: checked, and in the form in which this optimizer stores it.
 
-It may be of another optimizer: one of another format, `torch.optim.Adam` or `torch.optim.AdamW`.
+It may be of another optimizer: one of another format, `torch.optim.Adam`, `AdamW` or `NAdam`.
 """
 
 import math
@@ -61,6 +61,8 @@ def checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) -> 
                 f"{where} has {len(saved['params'])} parameters instead of {len(group['params'])}"
             )
         saved.setdefault("amsgrad", False)  # as PyTorch does for a checkpoint from before there was one
+        if "momentum_decay" in saved:  # of torch.optim.NAdam, whose product of momenta follows from the steps
+            saved.setdefault("nesterov", True)
         if group["schedule_free"] and "schedule_free" not in saved:
             warnings.warn(
                 f"{where} is of no schedule-free optimizer: v and the count of steps are taken over, m is not, and the "
@@ -162,7 +164,8 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
     if group["schedule_free"] and not group.get("weight_sum"):  # an m of Adam is there, where x - y belongs
         begun = state_in_form({}, parameter, form)
         loaded.update({key: begun[key] for key in (MOMENTS["first"], STATE["first_scale"]) if key in begun})
-    foreign = {key: _foreign(values[key], parameter) for key in values if key not in {"step", *STATE.values()}}
+    known = {"step", "mu_product", *STATE.values()}
+    foreign = {key: _foreign(values[key], parameter) for key in values if key not in known}
     return loaded | foreign | {key: values[key].to(parameter.device, copy=True) for key in AUTO if key in values}
 
 

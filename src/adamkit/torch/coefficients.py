@@ -30,6 +30,7 @@ def coefficients(group: dict[str, Any], step: Any, xp: Any = math) -> rule.Coeff
         decoupled=group["decoupled_weight_decay"],
         variant=variant_of(group),
         averaging=rule.averaging(lr, group.get("weight_sum", 0.0)) if group["schedule_free"] else 0.0,
+        momentum_decay=group["momentum_decay"],
         xp=xp,
     )
     return k._replace(gradient_scale=scale)

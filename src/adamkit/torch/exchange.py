@@ -17,11 +17,11 @@ from adamkit.torch.state import LAST_STEP, MOMENTS
 
 def has(state: Any) -> bool:
     """Whether it is an optimizer with Adam's state."""
-    return isinstance(state, (Adam, torch.optim.Adam, torch.optim.AdamW))
+    return isinstance(state, (Adam, torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam))
 
 
 def carried(optimizer: Any) -> Carried:
-    """The state of an optimizer, PyTorch's Adam or AdamW or ours."""
+    """The state of an optimizer, PyTorch's Adam, AdamW or NAdam or ours."""
     named = list(_named(optimizer, "state"))
     steps = [int(optimizer.state[tensor]["step"]) if optimizer.state.get(tensor) else 0 for _, tensor, _ in named]
     step = max(steps, default=0)
@@ -76,7 +76,7 @@ def _parameter(name: str, tensor: Tensor, optimizer: Any, group: dict[str, Any])
         missed = int(state["step"]) - _array(state[LAST_STEP])
         kept |= {one: states.faded(kept[one], missed, beta) for one, beta in zip(MOMENTS, group["betas"], strict=False)}
     if not state:
-        amsgrad = group["amsgrad"]
+        amsgrad = group.get("amsgrad", False)
         zeros = np.zeros(tensor.shape, np.float64 if tensor.dtype == torch.float64 else np.float32)
         kept = {ours: Moment(zeros) for ours in states.MOMENTS[: 3 if amsgrad else 2]}
     exact = None
