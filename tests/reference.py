@@ -153,3 +153,40 @@ def ulps(actual, expected, scale, dtype):
     """
     error = np.abs(number(actual, exact=True) - expected).astype(np.float64)
     return float(np.max(error / np.spacing(np.abs(np.asarray(scale, dtype))).astype(np.float64)))
+
+
+class Found(NamedTuple):
+    """A run of Prodigy: Adam's state, θ₀, and r, s and d of its estimate."""
+
+    adam: State
+    start: np.ndarray
+    r: float
+    s: np.ndarray
+    d: float
+
+
+def found_start(theta, *, exact=False):
+    """Before the first step of Prodigy."""
+    state = start(theta, exact=exact)
+    return Found(state, state.theta, 0, state.theta * 0, number(1e-6, exact=exact).item())
+
+
+def found_step(found, gradient, *, beta_1=0.9, beta_2=0.999, epsilon=1e-8, exact=False, **options):
+    """One iteration of Prodigy: Mishchenko and Defazio 2023, Algorithm 4, with γ_k = √(1 - β₂ᵗ)/(1 - β₁ᵗ).
+
+    Its step is Adam's with the learning rate d, on d·g. Beside ε stands the d of the next step, as in the authors'
+    program, where Algorithm 4 has that of this one.
+    """
+    convert, root = (mpmath.mpf, mpmath.sqrt) if exact else (float, math.sqrt)
+    first, second = convert(beta_1), convert(beta_2)
+    g, t, d = number(gradient, exact=exact), found.adam.t + 1, found.d
+    gamma = root(1 - second**t) / (1 - first**t)
+    share = (1 - root(second)) * gamma * d**2
+    r = root(second) * found.r + share * np.sum(g * (found.start - found.adam.theta))
+    s = root(second) * found.s + share * g
+    size = np.sum(np.abs(s))
+    after = max(d, r / size) if size else d
+    options = {"beta_1": beta_1, "beta_2": beta_2, "exact": exact, **options}
+    return Found(
+        step(found.adam, d * g, learning_rate=d, epsilon=convert(epsilon) * after, **options), found.start, r, s, after
+    )

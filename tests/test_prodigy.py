@@ -14,6 +14,7 @@ from adamkit import lab
 from adamkit.keras import Adam as KerasAdam
 from adamkit.lab.errors import InputError
 from adamkit.torch import Adam
+from tests import reference
 
 pytestmark = pytest.mark.slow  # seconds, all in all
 
@@ -214,3 +215,76 @@ def test_other_words_are_errors():
         KerasAdam("fast")
     with pytest.raises(ValueError, match="learning_rate must be a number, a schedule or 'auto'"):
         adamkit.optax.adamw("fast")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"epsilon": 0.1}, {"epsilon": 0.1, "nesterov": True, "weight_decay": 0.01}, {"amsgrad": True, "beta_1": 0.5}],
+    ids=str,
+)
+def test_every_drop_in_steps_as_the_paper(problem, options):
+    """From θ₀ = 0, where θ₀ - θ has all digits; ε is so large that it matters where it stands."""
+    goal, noisy = problem
+    start = [np.zeros_like(value) for value in goal]
+
+    def gradient(step, values):
+        return noisy(step, [value - end for value, end in zip(values, goal, strict=True)])
+
+    steps, sizes = 40, [value.size for value in start]
+    named = {"beta_1": 0.9, "epsilon": 1e-8} | options
+    betas = (named.pop("beta_1"), 0.99)
+    epsilon, weight_decay = named.pop("epsilon"), named.pop("weight_decay", 0.0)
+
+    def parts(flat):
+        split = np.split(np.asarray(flat, "float64"), np.cumsum(sizes)[:-1])
+        return [part.reshape(shape) for part, shape in zip(split, SHAPES, strict=True)]
+
+    def flat(values):
+        return np.concatenate([np.ravel(np.asarray(value, "float64")) for value in values])
+
+    found = reference.found_start(flat(start), exact=True)
+    for step in range(steps):
+        given = flat(gradient(step, parts(found.adam.theta)))
+        found = reference.found_step(
+            found,
+            given,
+            beta_1=betas[0],
+            beta_2=betas[1],
+            epsilon=epsilon,
+            weight_decay=weight_decay,
+            exact=True,
+            **named,
+        )
+    expected, rate = found.adam.theta.astype(float), float(found.d)
+    assert rate > 1e-5
+
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        ours = [torch.nn.Parameter(torch.tensor(value, dtype=dtype)) for value in start]
+        own = {"weight_decay": weight_decay, "decoupled_weight_decay": True}
+        optimizer = Adam(ours, lr="auto", betas=betas, eps=epsilon, **own, **named)
+        for step in range(steps):
+            for parameter, value in zip(ours, gradient(step, [one.detach().numpy() for one in ours]), strict=True):
+                parameter.grad = torch.tensor(value, dtype=dtype)
+            optimizer.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate, rel=tolerance)
+        np.testing.assert_allclose(flat(one.detach() for one in ours), expected, rtol=tolerance, atol=tolerance)
+
+    of_keras = KerasAdam("auto", *betas, epsilon, weight_decay=weight_decay, **named)
+    variables = [keras.Variable(value) for value in start]
+    of_keras.build(variables)
+    apply = jax.jit(of_keras.stateless_apply)
+    values, kept = [one.value for one in variables], [one.value for one in of_keras.variables]
+    if not named.get("amsgrad"):  # which optax has by another name, and not with "auto"
+        make = adamkit.optax.adamw("auto", *betas, epsilon, weight_decay=weight_decay, **named)
+        params, state, update = start, make.init(start), jax.jit(make.update)
+    for step in range(steps):
+        values, kept = apply(kept, gradient(step, [np.asarray(one) for one in values]), values)
+        if not named.get("amsgrad"):
+            changes, state = update(gradient(step, [np.asarray(one) for one in params]), state, params)
+            params = [one + change for one, change in zip(params, changes, strict=True)]
+    np.testing.assert_allclose(flat(values), expected, rtol=1e-5, atol=1e-5)
+    places = [id(variable) for variable in of_keras.variables]
+    assert float(kept[places.index(id(of_keras._learning_rate))]) == pytest.approx(rate, rel=1e-5)
+    if not named.get("amsgrad"):
+        np.testing.assert_allclose(flat(params), expected, rtol=1e-5, atol=1e-5)
+        assert float(state.distance) == pytest.approx(rate, rel=1e-5)
