@@ -40,11 +40,20 @@ def test_a_model_may_be_scaled_to_so_many_parameters(adamkit):
     assert adamkit() == (0, small, "")
 
 
+def test_a_learning_rate_that_is_found_has_a_column(adamkit):
+    _, out, _ = adamkit("--parameters", "7e9", "--auto")
+    _, _, head, row, *_ = out.splitlines()
+    assert head.split()[-4:] == ["estimate", "all", "total", "GiB"]
+    assert row.split() == ["float32", "float32", "4.00", "4.00", "8.00", "0.00", "8.00", "24.00", "156.46"]
+
+
 def test_json_has_one_line_a_row_with_all_bytes(adamkit):
     _, out, _ = adamkit("--parameters", "1000000", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     for row in rows:
-        assert row["total"] == row["parameters"] + row["gradients"] + row["moments"] + row["remainder"]
+        assert (
+            row["total"] == row["parameters"] + row["gradients"] + row["moments"] + row["remainder"] + row["estimate"]
+        )
     assert {row["moment_dtype"] for row in rows} == {"float32", "bfloat16", "int8"}
 
 

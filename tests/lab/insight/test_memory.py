@@ -96,3 +96,18 @@ def test_the_sizes_of_models_of_every_kind(tmp_path, monkeypatch):
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
     model.save(tmp_path / "saved.keras")
     assert memory.sizes_of("saved.keras") == ([10, 2], 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_learning_rate_that_is_found_keeps_what_the_table_says(dtype):
+    parameter = torch.nn.Parameter(torch.ones(LARGE, dtype=getattr(torch, dtype)))
+    optimizer = adamkit.torch.Adam([parameter], lr="auto")
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    (row, *_) = [row for row in memory.table([parameter.numel()], auto=True) if row.dtype == dtype]
+    assert row.estimate == sum(optimizer.state[parameter][name].nbytes for name in ("start", "weighted_sum"))
+    variable = keras.Variable(np.ones(LARGE), dtype="float32")
+    of_keras = Adam("auto")
+    of_keras.build([variable])
+    held = sum(v.value.nbytes for v in of_keras.variables if v.name.endswith(("_start", "_sum")))
+    assert held == memory.table([parameter.numel()], auto=True)[0].estimate

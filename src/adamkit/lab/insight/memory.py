@@ -34,21 +34,24 @@ class Row(NamedTuple):
     gradients: int
     moments: int
     remainder: int  # what is kept beside the parameters
+    estimate: int = 0  # with learning_rate="auto", where each parameter began and the sum of its gradients
 
     @property
     def total(self) -> int:
         """All of it together, in bytes."""
-        return self.parameters + self.gradients + self.moments + self.remainder
+        return self.parameters + self.gradients + self.moments + self.remainder + self.estimate
 
 
-def table(sizes: Sequence[int]) -> list[Row]:
+def table(sizes: Sequence[int], *, auto: bool = False) -> list[Row]:
     """The bytes that each way of storing takes, for arrays of those sizes.
 
     Activations, the batch and a framework's own needs come on top; so do a second largest moment (AMSGrad), averages of
-    the parameters and accumulated gradients.
+    the parameters and accumulated gradients. The switches of the rule, `schedule_free` too, keep nothing more.
 
     Args:
         sizes: How many parameters each array has that is trained.
+        auto: Whether the learning rate is found (`learning_rate="auto"`), for which θ₀ is kept in the dtype of the
+            parameters, in Keras in float32 at least, and s in float32.
 
     Example:
         >>> rows = table([7_000_000_000])
@@ -56,18 +59,26 @@ def table(sizes: Sequence[int]) -> list[Row]:
         [16.0, 12.0, 10.03]
     """
     return [
-        _row(sizes, dtype, parameter_rounding, moment_dtype)
+        _row(sizes, dtype, parameter_rounding, moment_dtype, auto)
         for dtype, parameter_rounding in _PARAMETERS
         for moment_dtype in (moments.FORMATS if parameter_rounding != _MASTER else ("float32",))
     ]
 
 
-def _row(sizes: Sequence[int], dtype: str, parameter_rounding: str, moment_dtype: str) -> Row:
+def _row(sizes: Sequence[int], dtype: str, parameter_rounding: str, moment_dtype: str, auto: bool) -> Row:
     count, width = sum(sizes), _ITEM_SIZES[dtype]
     beside = "float32" if parameter_rounding == _MASTER else rounding.remainder_dtype(dtype, parameter_rounding)
     of_moments = sum(2 * _bytes_of_moment(size, moment_dtype) for size in sizes)
+    started = _ITEM_SIZES["float32"] if parameter_rounding == _MASTER else width
     return Row(
-        dtype, parameter_rounding, moment_dtype, width * count, width * count, of_moments, _ITEM_SIZES[beside] * count
+        dtype,
+        parameter_rounding,
+        moment_dtype,
+        parameters=width * count,
+        gradients=width * count,
+        moments=of_moments,
+        remainder=_ITEM_SIZES[beside] * count,
+        estimate=(started + _ITEM_SIZES["float32"]) * count if auto else 0,
     )
 
 
