@@ -82,3 +82,15 @@ def test_of_optax_groups_are_the_labels_of_a_partition_and_injected_numbers_are_
     assert found["fast"].formats == "float32, moments bfloat16"
     with pytest.raises(ValueError, match=r"state must hold a state of adamkit\.optax"):
         describe(PARAMS, optax.sgd(0.1).init(PARAMS))
+
+
+def test_of_optax_what_finds_the_learning_rate_and_what_averages_is_shown():
+    optimizer = adam("auto", moment_dtype="int8")
+    state = optimizer.init(PARAMS)
+    found = describe(PARAMS, state)
+    assert found.bytes == sum(leaf.nbytes for leaf in arrays_of(state))  # with θ₀ and s
+    assert found.rows[0].settings == {"steps": 0, "learning_rate": 1e-6}
+    state = adam(0.1, schedule_free=True).init(PARAMS)
+    found = describe(PARAMS, state)
+    assert found.bytes == sum(leaf.nbytes for leaf in arrays_of(state))
+    assert found.rows[0].settings == {"steps": 0, "schedule_free": True}

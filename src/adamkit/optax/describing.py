@@ -1,5 +1,6 @@
 """The state of adamkit's transformations as a table."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,8 @@ import jax
 import optax
 
 from adamkit.description import Description, Row, described, formats
-from adamkit.optax.state import STATES, Float32Parameters, has_scales, leaves_of
+from adamkit.optax.automatic import Prodigy
+from adamkit.optax.state import STATES, Float32Parameters, ScheduleFree, has_scales, leaves_of
 
 
 def describe(params: optax.Params, state: optax.OptState) -> Description:
@@ -42,11 +44,16 @@ def describe(params: optax.Params, state: optax.OptState) -> Description:
         if isinstance(kept, Float32Parameters)
         for path, leaf in jax.tree_util.tree_leaves_with_path(kept.values)
     }
+    further: Counter[Any] = Counter()  # bytes, of a learning rate that is found
+    for _, _, kept in _found(state, "all", {}):
+        if isinstance(kept, Prodigy):
+            for path, leaf in jax.tree_util.tree_leaves_with_path([kept.start, kept.weighted_sum]):
+                further[path[1:]] += leaf.nbytes
     rows = [
         row
         for group, numbers, kept in _found(state, "all", {})
         if isinstance(kept, STATES)
-        for row in _rows(group, numbers, kept, dtypes, wide)
+        for row in _rows(group, numbers, kept, dtypes, wide, further)
     ]
     if not rows:
         raise ValueError(f"state must hold a state of adamkit.optax's adam, adamw or amsgrad. Received: {state!r:.200}")
@@ -57,18 +64,23 @@ def _found(state: Any, group: str, numbers: dict[str, Any]) -> Iterator[tuple[st
     """The states of this package in a state, each with its group and the hyperparameters that are injected there."""
     if isinstance(state, (*STATES, Float32Parameters)):
         yield group, numbers, state
+    elif isinstance(state, Prodigy):
+        yield group, numbers, state
+        yield from _found(state.state, group, numbers | {"learning_rate": _rounded(state.distance)})
     elif isinstance(state, dict):
         for name, inner in state.items():
             yield from _found(inner, str(name), numbers)
     elif isinstance(state, tuple):
         injected = getattr(state, "hyperparams", {})
-        numbers = numbers | {name: float(f"{float(value):.6g}") for name, value in injected.items()}
+        numbers = numbers | {name: _rounded(value) for name, value in injected.items()}
+        if any(isinstance(part, ScheduleFree) for part in state):
+            numbers = numbers | {"schedule_free": True}
         for part in state:
             if part is not injected:
                 yield from _found(part, group, numbers)
 
 
-def _rows(group: str, numbers: dict, state: Any, dtypes: dict, wide: dict) -> Iterator[Row]:
+def _rows(group: str, numbers: dict, state: Any, dtypes: dict, wide: dict, further: dict) -> Iterator[Row]:
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state.nu)]
     kept = leaves_of(state, jax.tree.structure(state.nu))
     for place, path in enumerate(paths):
@@ -85,6 +97,10 @@ def _rows(group: str, numbers: dict, state: Any, dtypes: dict, wide: dict) -> It
                 ["int8" if has_scales(one) else str(one.values.dtype) for one in stored],
                 None if beside is None else str(beside.dtype),
             ),
-            sum(part.size * part.dtype.itemsize for part in parts),
+            sum(part.size * part.dtype.itemsize for part in parts) + further[path],
             {"steps": int(state.count)} | numbers,
         )
+
+
+def _rounded(value: Any) -> float:
+    return float(f"{float(value):.6g}")
