@@ -89,3 +89,18 @@ def test_runs_that_could_not_be_trained_are_shown_and_recorded(command_line, tmp
     assert sorted({run["setting"] for run in record["failed"]}) == [4, 5, 6, 7]
     assert command_line("sweep", "--resume", "sweep", "--no-report")[0] == 0
     assert "failed" not in RunFolder.open("sweep").read_record()
+
+
+def test_a_bad_address_is_named_as_it_was_typed(command_line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in ("sweep", "compare"):
+        code, out, error = command_line(command, "--ray", "ray://head:10001")
+        assert (code, out) == (2, "")
+        assert error.startswith("adamkit: --ray must be HOST:PORT of a cluster")
+        assert error.endswith("Received: --ray='ray://head:10001'\n")
+    away = "executor must be a Ray cluster that can be reached, with Ray 2. Received: address='head:1', nobody is there"
+    typed = options.as_typed(away, ("log",), **options.OF_RAY)
+    assert (
+        typed
+        == "--ray must be a Ray cluster that can be reached, with Ray 2. Received: --ray='head:1', nobody is there"
+    )

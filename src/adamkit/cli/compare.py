@@ -152,7 +152,7 @@ def compare(
                     plan, folder, display.show, display.start, command=command, executor=executor
                 )
     except InputError as error:
-        raise InputError(options.as_typed(str(error), (*given, "log"))) from error
+        raise InputError(options.as_typed(str(error), (*given, "log"), **options.OF_RAY)) from error
     display.finish(result)
     if report and len(result.summary):
         display.report(folder)

@@ -127,6 +127,9 @@ Report = Annotated[
 ]
 
 
+OF_RAY = {"executor": "--ray", "address": "--ray"}  # what `lab.Ray`'s errors name, as it is typed
+
+
 class WithRay(TyperCommand):
     """A command that has `--ray` with or without an address, which Typer has no option for."""
 
@@ -148,6 +151,8 @@ def executor(ray: str | None) -> "lab.Ray | None":
         return lab.Ray(ray or None)
     except ModuleNotFoundError as error:
         raise InputError(f"--ray needs another package: {error}") from error
+    except InputError as error:
+        raise InputError(as_typed(str(error), (), **OF_RAY)) from error
 
 
 def given(context: typer.Context, *without: str) -> dict[str, Any]:

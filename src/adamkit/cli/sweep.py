@@ -139,7 +139,7 @@ def sweep(
             with display:
                 result = sweeps.execute(plan, folder, display.show, command=command, executor=executor)
     except InputError as error:
-        raise InputError(options.as_typed(str(error), (*given, "log"))) from error
+        raise InputError(options.as_typed(str(error), (*given, "log"), **options.OF_RAY)) from error
     display.finish(result)
     if report and len(result.history):
         display.report(folder)
