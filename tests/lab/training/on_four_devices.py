@@ -10,7 +10,7 @@ import pytest
 from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel, TensorLayout
 
 from adamkit import lab
-from adamkit.keras import Adam
+from adamkit.keras import Adam, without_decay
 from adamkit.keras.internals import without_tensorflow
 from adamkit.lab.errors import InputError
 
@@ -26,7 +26,7 @@ MODEL_PARALLEL = ModelParallel(layout_map=LAYOUTS, batch_dim_name="batch")
 DATA_PARALLEL = DataParallel(devices=DEVICES)
 
 
-def compiled(dtype="float32", **options):
+def compiled(dtype="float32", grouped=False, **options):
     layers = [
         keras.layers.Dense(128, "relu", name="columns", dtype=dtype),
         keras.layers.Dense(64, "relu", name="rows", dtype=dtype),
@@ -35,6 +35,11 @@ def compiled(dtype="float32", **options):
     model = keras.Sequential([keras.Input((32,)), *layers], name="network")
     draws = np.random.default_rng(1)
     model.set_weights([draws.normal(0, 0.1, weight.shape) for weight in model.weights])
+    if grouped:
+        options |= {
+            "weight_decay": 0.1,
+            "groups": without_decay(model) | {"rows/kernel": {"learning_rate_multiplier": 0.5}},
+        }
     model.compile(optimizer=Adam(0.01, **options), loss="mse")
     return model
 
@@ -102,13 +107,15 @@ def check_what_cannot_be_distributed_is_named():
             lab.train(model, X, Y, batch_size=6, epochs=1)
         with pytest.raises(InputError, match=r"Received: a last batch of 1 rows to validate on"):
             lab.train(model, X, Y, batch_size=8, epochs=1, validation_data=(X[:9], Y[:9]))
+    with MODEL_PARALLEL.scope(), pytest.raises(ValueError, match="lazy=True needs the sparse gradients"):
+        compiled(lazy=True)
     with pytest.raises(TypeError, match=r"distribution must be a keras.distribution.DataParallel .*Received: str"):
         train(compiled(), "all")
 
 
 if __name__ == "__main__":
     same_loss_and_state(DATA_PARALLEL, moment_dtype="int8")
-    coded = same_loss_and_state(MODEL_PARALLEL, moment_dtype="int8")
+    coded = same_loss_and_state(MODEL_PARALLEL, moment_dtype="int8", grouped=True)
     check_the_state_is_where_the_weights_are(coded)
     check_a_file_from_four_devices_is_the_model_on_one_and_back(coded)
     for options in (
