@@ -56,10 +56,15 @@ def step(
     cautious=False,
     adopt=False,
     schedule_free=False,
+    blockwise=False,
+    outputs=-1,
     momentum_decay=None,
     exact=False,
 ):
-    """One iteration of the loop of Algorithm 1, or of that of a variant."""
+    """One iteration of the loop of Algorithm 1, or of that of a variant.
+
+    With `blockwise` θ is (…, inputs, outputs), or has its outputs on the axis of that number; v has θ's shape.
+    """
     convert = mpmath.mpf if exact else float
     eta, beta_1, beta_2, epsilon, decay = map(convert, (learning_rate, beta_1, beta_2, epsilon, weight_decay))
     sqrt = np.vectorize(mpmath.sqrt, otypes=[object]) if exact else np.sqrt
@@ -68,11 +73,18 @@ def step(
     theta = state.theta
     if maximize:
         g = -g
+
+    def squared(g):
+        if not blockwise:
+            return g * g
+        others = tuple(axis for axis in range(g.ndim) if g.ndim < 2 or axis != outputs % g.ndim)
+        return g * 0 + np.mean(np.asarray(g * g), axis=others, keepdims=True)  # Zhang et al. 2024, Algorithm 1
+
     if schedule_free:  # Defazio et al. 2024, Algorithm 1, with weight decay at y and a constant η, so that c is 1/t
         g = g if decoupled else g + decay * theta
         z = theta if t == 1 else state.m
         x = (theta - (1 - beta_1) * z) / beta_1
-        v = beta_2 * state.v + (1 - beta_2) * g * g
+        v = beta_2 * state.v + (1 - beta_2) * squared(g)
         v_max = np.maximum(state.v_max, v)
         root = sqrt((v_max if amsgrad else v) / (1 - beta_2**t if bias_correction else 1))
         root = root + (epsilon / sqrt(1 - beta_2**t) if epsilon_hat else epsilon)
@@ -90,7 +102,7 @@ def step(
         averaged = np.maximum(np.minimum(averaged, bound), -bound)
         beta_2 = beta_2 if t > 1 else convert(0)
     m = beta_1 * state.m + (1 - beta_1) * averaged
-    v = beta_2 * state.v + (1 - beta_2) * g * g
+    v = beta_2 * state.v + (1 - beta_2) * squared(g)
     v_max = np.maximum(state.v_max, v)  # Reddi et al. 2018
     second = v_max if amsgrad else v
     if nesterov or rectified or cautious or adopt:

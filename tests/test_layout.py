@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = [
     {"rule", "variants", "moments", "rounding", "arrays", "functional", "cache", "guards", "findings"}
-    | {"prodigy", "carried", "description"},
+    | {"prodigy", "carried", "description", "blockwise"},
     {"kernels", "keras", "torch", "optax", "conversion"},
     {"lab"},
     {"cli", "play"},

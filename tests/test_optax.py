@@ -403,6 +403,8 @@ for spec in (P(None, "d"), P("d", None), P()):
     assert held() <= before, (spec, before, held())
     assert spec == P() or held() < 2.1 * x.size / 4 + 100, (spec, held())
     states.append(jax.device_get(state))
+    kept = adam(0.1, blockwise=True).init(x)[0]
+    assert kept.nu.addressable_shards[0].data.shape == (1, 64 if spec == P(None, "d") else 256)
 for state in states:
     jax.tree.map(np.testing.assert_array_equal, state, states[0])
 """

@@ -50,7 +50,7 @@ def test_steps_follow_the_papers(switches, options, amsgrad, dtype, seed):
     gradients = (rng.normal(size=(15, 5)) * 10 ** rng.uniform(-2, 2, (15, 1))).astype(dtype)
     named = {**options, **switches, "learning_rate": 0.01}
     expected = reference.run(theta, gradients, amsgrad=amsgrad, exact=True, **named)
-    state = adamkit.init(theta, amsgrad=amsgrad)
+    state = adamkit.init(theta, amsgrad=amsgrad, blockwise=switches["blockwise"])
     tolerance = 2000 * np.finfo(dtype).eps
     for gradient, exact in zip(gradients, expected, strict=True):
         theta, state = adamkit.step(theta, gradient, state, **named)
@@ -172,9 +172,9 @@ def test_what_means_nothing_together_is_an_error_that_says_why():
         on = {one: True, other: True}
         amsgrad = on.pop("amsgrad", False)
         together = {*on, *(["amsgrad"] if amsgrad else [])}
-        refused = together in ({"rectified", "amsgrad"}, {"adopt", "amsgrad"}, {"adopt", "rectified"}) or (
-            "schedule_free" in together and "amsgrad" not in together
-        )
+        refused = together in (
+            {"rectified", "amsgrad"}, {"adopt", "amsgrad"}, {"adopt", "rectified"}, {"rectified", "blockwise"}
+        ) or ("schedule_free" in together and not together & {"amsgrad", "blockwise"})  # fmt: skip
         assert goes_together(on, amsgrad=amsgrad) != refused
     for make in (
         lambda **switches: adamkit.step(np.ones(1), np.ones(1), adamkit.init(np.ones(1)), **switches),

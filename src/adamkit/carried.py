@@ -17,7 +17,7 @@ class Moment:
     """One moment of one parameter.
 
     Attributes:
-        values: (…,) float32 or float64, or uint8 codes.
+        values: (…,) float32 or float64, or uint8 codes; with `blockwise` 1 for the axes along which elements share v.
         scales: (blocks,) uint8 of codes, else None.
     """
 

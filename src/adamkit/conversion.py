@@ -37,6 +37,10 @@ def convert(state: Any, to: str, *, like: Any, names: Mapping[str, Any] | None =
         ValueError: `to` is unknown, one side is `schedule_free`, or the parameters, AMSGrad, the step counts or the
             weights do not fit; the message names the first that does not.
 
+    Warns:
+        UserWarning: `state` has one v for a block of elements and `like` several, which begin at that one: with "optax"
+            here, else when it is loaded.
+
     Example:
         >>> import jax.numpy as jnp, torch
         >>> import adamkit

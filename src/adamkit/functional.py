@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adamkit import blockwise as blocks
 from adamkit import rule, variants
 from adamkit.variants import Variant
 
@@ -15,8 +16,9 @@ class AdamState(NamedTuple):
     Attributes:
         step: Steps done so far, t.
         first_moment: (…,) mean of the gradients, m; float32, or float64 for a float64 parameter.
-        second_moment: (…,) mean of their squares, v; the same dtype.
-        max_second_moment: (…,) the largest v so far, or None without AMSGrad.
+        second_moment: (…,) mean of their squares, v; the same dtype. With `blockwise` 1 for each axis but the last, or
+            (1,) of a vector.
+        max_second_moment: As v, the largest so far, or None without AMSGrad.
         weight_sum: With `schedule_free` the sum of η² so far, and `first_moment` is x − y; see `step`.
     """
 
@@ -27,22 +29,24 @@ class AdamState(NamedTuple):
     weight_sum: float = 0.0
 
 
-def init(parameter: ArrayLike, *, amsgrad: bool = False) -> AdamState:
+def init(parameter: ArrayLike, *, amsgrad: bool = False, blockwise: bool = False) -> AdamState:
     """The state before the first step: both moments zero.
 
     Args:
         parameter: (…,) the array to optimize; only its shape and dtype are used.
         amsgrad: Whether to keep the largest second moment too (Reddi et al. 2018).
+        blockwise: Whether a block shares one v; see `step`.
 
     Returns:
         The state to give to the first call of `step`.
 
     Raises:
-        TypeError: `parameter` is not floating point, or `amsgrad` no boolean.
+        TypeError: `parameter` is not floating point, or a switch no boolean.
     """
     parameter = _floating("parameter", parameter)
-    zeros = np.zeros(parameter.shape, _arithmetic_dtype(parameter))
-    return AdamState(0, zeros, zeros, zeros if rule.check_flag("amsgrad", amsgrad) else None)
+    dtype = _arithmetic_dtype(parameter)
+    zeros = np.zeros(_shape_of_second(parameter, rule.check_flag("blockwise", blockwise)), dtype)
+    return AdamState(0, np.zeros(parameter.shape, dtype), zeros, zeros if rule.check_flag("amsgrad", amsgrad) else None)
 
 
 def step(
@@ -64,6 +68,7 @@ def step(
     cautious: bool = False,
     adopt: bool = False,
     schedule_free: bool = False,
+    blockwise: bool = False,
     momentum_decay: float | None = None,
 ) -> tuple[NDArray, AdamState]:
     """One step of Adam: Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1.
@@ -91,6 +96,9 @@ def step(
         schedule_free: Defazio et al. 2024 (arXiv:2405.15682): no schedule of the learning rate is needed. The parameter
             is y, where gradients are taken; what is to be used is x, the weighted mean of z, at
             `parameter + state.first_moment`.
+        blockwise: Adam-mini (Zhang et al. 2024, arXiv:2406.16793): one v for what leads to one output, the mean of its
+            g²; a parameter is (…, inputs, outputs), as in Keras, and a vector is one block. The state is then
+            `init(parameter, blockwise=True)`.
         momentum_decay: ψ > 0: with `nesterov` the β₁ that looks ahead grows as β₁·(1 − ½·0.96^(tψ)), Dozat's schedule.
             `torch.optim.NAdam` has ψ = 0.004, `keras.optimizers.Nadam` ψ = 1. None: it stays β₁.
 
@@ -117,13 +125,19 @@ def step(
             raise ValueError(f"{name} must have the parameter's shape {parameter.shape}. Received: {array.shape}")
     dtype = _arithmetic_dtype(parameter)
     variant = variants.check(
-        Variant(nesterov, rectified, cautious, adopt, schedule_free),
+        Variant(nesterov, rectified, cautious, adopt, schedule_free, blockwise),
         amsgrad=state.max_second_moment is not None,
         epsilon_hat=epsilon_hat,
         bias_correction=bias_correction,
         adaptivity=adaptivity,
         epsilon=epsilon,
     )
+    shape = _shape_of_second(parameter, blockwise)
+    if state.second_moment.shape != shape:
+        raise ValueError(
+            f"state must be of init(parameter, blockwise={blockwise}), whose v has the shape {shape}. Received: a v of "
+            f"shape {state.second_moment.shape}"
+        )
     coefficients = rule.coefficients(
         state.step + 1,
         rule.check_number("learning_rate", learning_rate),
@@ -142,6 +156,10 @@ def step(
     new = rule.update(parameter.astype(dtype), gradient.astype(dtype), *state[1:4], coefficients, xp=np)
     weight_sum = state.weight_sum + rule.averaging_weight(learning_rate) if schedule_free else state.weight_sum
     return new.parameter.astype(parameter.dtype), AdamState(state.step + 1, *new[1:], weight_sum)
+
+
+def _shape_of_second(parameter: NDArray, blockwise: bool) -> tuple[int, ...]:
+    return blocks.shape_of_blocks(parameter.shape, blocks.LAST) if blockwise else parameter.shape
 
 
 def _floating(name: str, array: ArrayLike) -> NDArray:

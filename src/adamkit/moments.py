@@ -59,12 +59,15 @@ def format_of(size: int, moment_dtype: str) -> str:
     return "float32" if moment_dtype == "int8" and size < MIN_SIZE else moment_dtype
 
 
-def second_format(stored: str, amsgrad: bool) -> str:
+def second_format(stored: str, amsgrad: bool, blockwise: bool = False) -> str:
     """How v is stored where m is stored as `stored`, and AMSGrad's largest v with it.
 
     The largest v keeps whatever the rounding of v adds to it. An int8 v is off by 15 % at times, so that over some
-    thousand steps its largest would be 1.4 times too large; so with AMSGrad both are bfloat16 in place of int8.
+    thousand steps its largest would be 1.4 times too large; so with AMSGrad both are bfloat16 in place of int8. With
+    `blockwise` they are a few numbers, which stay float32.
     """
+    if stored == "int8" and blockwise:
+        return "float32"
     return "bfloat16" if stored == "int8" and amsgrad else stored
 
 

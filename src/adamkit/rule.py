@@ -2,12 +2,13 @@
 
 Kingma and Ba, "Adam: A Method for Stochastic Optimization" (ICLR 2015, arXiv:1412.6980), Algorithm 1. Everything here
 is a pure function of arrays and numbers, written for any array namespace that has `sqrt`, `maximum`, `minimum`,
-`where`, `sign` and `expm1`: NumPy, `jax.numpy`, `keras.ops`, PyTorch. The caller decides the dtype; see
+`where`, `sign`, `sum` and `expm1`: NumPy, `jax.numpy`, `keras.ops`, PyTorch. The caller decides the dtype; see
 `docs/architecture.md`.
 """
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from adamkit.variants import ADAM, Variant, momentum_schedule, rectification
@@ -53,7 +54,7 @@ class Coefficients(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What one step makes of a parameter and its moments; all have the parameter's shape."""
+    """What one step makes of a parameter and its moments; all have the parameter's shape, v that of its blocks."""
 
     parameter: Array
     first_moment: Array
@@ -143,6 +144,8 @@ def update(
 ) -> Update:
     """One step of Algorithm 1, on arrays of one shape and one dtype (float32 or float64).
 
+    With `blockwise` v has 1 for the axes along which a block shares it; see `adamkit.blockwise`.
+
     AMSGrad (Reddi et al. 2018, arXiv:1904.09237, Algorithm 2) is the same step with the largest v so far below the
     root: it is on where `max_second_moment` is given. Decoupled weight decay: Loshchilov and Hutter 2019,
     arXiv:1711.05101, Algorithm 2.
@@ -178,7 +181,8 @@ def change_of(
         change = change + k.gradient_share * averaged
     v = second_moment
     if k.adaptive:
-        v = second_average(second_moment, gradient if size is None else size, k.second_decay, xp)  # β₂·v + (1 - β₂)·g²
+        size, in_blocks = gradient if size is None else size, k.variant.blockwise
+        v = second_average(second_moment, size, k.second_decay, xp, in_blocks)  # β₂·v + (1 - β₂)·g²
         if max_second_moment is not None:
             max_second_moment = xp.maximum(max_second_moment, v)
         if not k.variant.adopt:
@@ -297,12 +301,15 @@ def moving_average(average: Array, value: Array, decay: Decay, xp: Any) -> Array
     return xp.where(decay.beta >= 0.5, average + decay.complement * difference, value - decay.beta * difference)
 
 
-def second_average(average: Array, gradient: Array, decay: Decay, xp: Any) -> Array:
+def second_average(average: Array, gradient: Array, decay: Decay, xp: Any, in_blocks: bool = False) -> Array:
     """β·average + (1 - β)·g², at most `largest_second_moment`, for gradients that `bounded` has bounded.
 
     As `moving_average`, but (1 - β)·g·g is taken as it stands: g² is infinite from |g| = 1.8·10¹⁹ on in float32.
+    In blocks it is the mean over each: Adam-mini (Zhang et al. 2024, arXiv:2406.16793, Algorithm 1).
     """
     share = decay.complement * gradient * gradient
+    if in_blocks:
+        share = block_means(share, average.shape, xp)
     if isinstance(decay.beta, float):
         new = average + (share - decay.complement * average) if decay.beta >= 0.5 else share + decay.beta * average
     else:
@@ -322,6 +329,13 @@ def faded(moment: Array, missed: Array, decay: Decay, xp: Any) -> Array:
         xp: An array namespace that has `exp`.
     """
     return moment * xp.exp(missed * max(decay.log, -1e9))  # of β = 0, where 0·log β would be no number
+
+
+def block_means(values: Array, shape: Sequence[int], xp: Any) -> Array:
+    """The mean of each block: along the axes for which v, of this shape, has 1. It is finite where all values are."""
+    along = tuple(axis for axis, size in enumerate(shape) if size == 1)
+    count = max(math.prod(values.shape[axis] for axis in along), 1)
+    return xp.sum(values / count, axis=along, keepdims=True) if along else values
 
 
 def bounded(gradient: Array, decay: Decay, xp: Any) -> Array:

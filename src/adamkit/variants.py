@@ -16,6 +16,7 @@ class Variant(NamedTuple):
     cautious: bool = False  # Liang et al. 2024, arXiv:2411.16085, Algorithm 1, without its scaling of what remains
     adopt: bool = False  # ADOPT: Taniguchi et al. 2024, arXiv:2411.02853, Algorithm 2, with its clipping
     schedule_free: bool = False  # Defazio et al. 2024, arXiv:2405.15682, Algorithm 1
+    blockwise: bool = False  # Adam-mini: Zhang et al. 2024, arXiv:2406.16793, Algorithm 1
 
     def name(self) -> str:
         """The switches that are on, with hyphens; "" for Adam itself."""
@@ -27,6 +28,7 @@ SWITCHES = Variant._fields
 
 _REFUSED = {
     ("rectified", "amsgrad"): "it corrects the variance of v, and the largest v has another",
+    ("rectified", "blockwise"): "it corrects the variance of v, and the mean over a block has another",
     ("adopt", "amsgrad"): "it divides by the v of the step before and converges without the largest",
     ("adopt", "rectified"): "it has no bias correction, which is what would be rectified",
     ("adopt", "epsilon_hat"): "it has no bias correction, before which ε could be added",
@@ -37,6 +39,7 @@ _REFUSED = {
 }
 LAZY_REFUSED = {  # of `lazy`, and why
     "schedule_free": "each step averages every row",
+    "blockwise": "the v of a block is of whole gradients",
     "auto": "its estimate is of whole gradients",
     "int8": "a block is stored as a whole",
     "accumulation": "a sum of gradients has the rows of all of them",
@@ -45,6 +48,7 @@ _NEEDS = {
     ("rectified", "adaptivity"): "what it rectifies is the division by √v̂",
     ("rectified", "bias_correction"): "it stands in for the warm-up that bias correction alone does not give",
     ("adopt", "adaptivity"): "it is a division by √v",
+    ("blockwise", "adaptivity"): "what it averages is v, by whose root nothing is divided then",
 }
 
 

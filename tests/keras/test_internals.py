@@ -124,6 +124,9 @@ def test_a_sharded_variable_has_its_layout():
     assert tuple(internals.layout_of_blocks(wide, 64).axes) == (None, "model")
     assert internals.layout_of_blocks(odd, 64) is None
     assert internals.layout_of_blocks(whole, 64) is None
+    assert tuple(internals.layout_without(wide._layout, (0,)).axes) == (None, "model")
+    assert tuple(internals.layout_without(wide._layout, (1,)).axes) == (None, None)
+    assert internals.layout_without(None, (0,)) is None
 
 
 def test_trained_variables_are_those_that_it_was_built_on():

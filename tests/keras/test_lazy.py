@@ -266,7 +266,13 @@ def test_a_compiled_model_is_refused():
 @with_sparse_gradients
 @pytest.mark.parametrize(
     "other",
-    [{"moment_dtype": "int8"}, {"gradient_accumulation_steps": 2}, {"schedule_free": True}, {"learning_rate": "auto"}],
+    [
+        {"moment_dtype": "int8"},
+        {"gradient_accumulation_steps": 2},
+        {"schedule_free": True},
+        {"learning_rate": "auto"},
+        {"blockwise": True},
+    ],
     ids=str,
 )
 def test_what_it_does_not_go_with(other):

@@ -88,6 +88,8 @@ def _fsdp(rank, folder):
     part = slice(4 * rank, 4 * rank + 4)
     network, optimizer = _sharded(**OPTIONS)
     train(network, optimizer, range(STEPS // 2), part)
+    with pytest.raises(ValueError, match="blockwise=True needs parameters that are whole in each process"):
+        Adam(network.parameters(), blockwise=True)
     networks, optimizers = get_state_dict(network, optimizer)
     dcp.save({"model": networks, "optimizer": optimizers}, checkpoint_id=f"{folder}/checkpoint")
 

@@ -23,9 +23,9 @@ def compare(
     optimizers: Annotated[
         str,
         typer.Option(
-            help="Names with commas: adam, adamw, amsgrad, nadam, radam, cautious, adopt, schedule-free, auto, adamax, "
-            "rmsprop, adagrad, adadelta, sgd, momentum, nesterov, lion, or a class of keras.optimizers. Behind each "
-            "may stand +cosine, +ema, +weight-decay.",
+            help="Names with commas: adam, adamw, amsgrad, nadam, radam, cautious, blockwise, adopt, schedule-free, "
+            "auto, adamax, rmsprop, adagrad, adadelta, sgd, momentum, nesterov, lion, or a class of keras.optimizers. "
+            "Behind each may stand +cosine, +ema, +weight-decay.",
             rich_help_panel=_COMPARISON,
         ),
     ] = "adam,adamw,amsgrad,nadam,rmsprop,adagrad,sgd,momentum,lion",

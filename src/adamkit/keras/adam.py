@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from adamkit import arrays, moments, prodigy, rounding, rule, variants
+from adamkit.blockwise import LAST, axes_of_blocks, shape_of_blocks
 from adamkit.description import Description, Row, described, formats
 from adamkit.guards import check_nonfinite, not_finite
 from adamkit.keras.averages import let_models_follow
@@ -21,6 +22,7 @@ from adamkit.keras.internals import (
     averages_of,
     copy_exclusions,
     layout_of_blocks,
+    layout_without,
     learning_rate_of,
     own_value,
     trained_by,
@@ -118,6 +120,11 @@ class Adam(keras.optimizers.Adam):
             taken at y; what is to be used is x, a mean over the way. In `fit` the variables are y; around `evaluate`,
             validation, `predict` and `save`, and after `fit`, they are x, without a call. In a loop of one's own,
             `eval()` and `train()` change them. Defaults to False.
+        blockwise: Adam-mini (Zhang et al. 2024, arXiv:2406.16793): what leads to one output shares one v, the mean of
+            its g², so that v is next to nothing: 4 bytes a parameter with float32 moments, 2 with `"bfloat16"`, 1 with
+            `"int8"`, which leaves v float32. A block is one index of a kernel's last axis, and a vector is one block;
+            an `Embedding`, whose table has the shape of a kernel, has a block a column. Not with `rectified` or `lazy`.
+            Defaults to False.
         momentum_decay: ψ > 0: with `nesterov` the β₁ that looks ahead is β₁·(1 − ½·0.96^(tψ)), Dozat's schedule:
             `keras.optimizers.Nadam` has ψ = 1, `torch.optim.NAdam` ψ = 0.004. Defaults to None: it is β₁.
         lazy: Of a sparse gradient step only the rows that it has, and their moments, so that a step over a large
@@ -126,8 +133,8 @@ class Adam(keras.optimizers.Adam):
             `"exact"`: a row's moments first decay for the steps that it missed, so that they are dense Adam's; the
             last step of each row is kept in 4 bytes. On TensorFlow, and on PyTorch for `Embedding` layers, in `fit`,
             `train_on_batch` and `sparse_gradients`; a ValueError on JAX, which has no sparse gradients. Not with
-            `moment_dtype="int8"`, `gradient_accumulation_steps`, `schedule_free` or `learning_rate="auto"`. Defaults to
-            False: every row is stepped, as its moments say.
+            `moment_dtype="int8"`, `gradient_accumulation_steps`, `schedule_free`, `blockwise` or
+            `learning_rate="auto"`. Defaults to False: every row is stepped, as its moments say.
         groups: Learning rates and weight decay of their own for some variables: a dict from patterns on
             `variable.path`, as of `fnmatch` (`"encoder/*"`, `"*/bias"`), to dicts with `learning_rate` (a float or a
             schedule, in place of the optimizer's) or `learning_rate_multiplier` (times it), and `weight_decay`. A
@@ -179,6 +186,7 @@ class Adam(keras.optimizers.Adam):
         cautious: bool = False,
         adopt: bool = False,
         schedule_free: bool = False,
+        blockwise: bool = False,
         momentum_decay: float | None = None,
         lazy: bool | str = False,
         groups: Any = None,
@@ -220,14 +228,15 @@ class Adam(keras.optimizers.Adam):
         self._averages: Any = None  # schedule-free: the sum of η², and 1 while the model's variables are x
         if schedule_free and use_ema:
             raise ValueError("schedule_free=True does not go with use_ema=True: x is a mean already. Received: both")
-        self.nesterov, self.rectified, self.cautious, self.adopt, self.schedule_free = variants.check(
-            Variant(nesterov, rectified, cautious, adopt, schedule_free),
+        checked = variants.check(
+            Variant(nesterov, rectified, cautious, adopt, schedule_free, blockwise),
             amsgrad=amsgrad,
             epsilon_hat=epsilon_hat,
             bias_correction=bias_correction,
             adaptivity=adaptivity,
             epsilon=self.epsilon,
         )
+        self.nesterov, self.rectified, self.cautious, self.adopt, self.schedule_free, self.blockwise = checked
         self.momentum_decay = rule.check_momentum_decay(_number(momentum_decay), nesterov=nesterov)
         if schedule_free:
             let_models_follow()
@@ -236,6 +245,7 @@ class Adam(keras.optimizers.Adam):
         self.lazy = checked_lazy(
             lazy,
             schedule_free="schedule_free=True" if schedule_free else None,
+            blockwise="blockwise=True" if blockwise else None,
             auto='learning_rate="auto"' if is_auto else None,
             int8="moment_dtype='int8'" if moment_dtype == "int8" else None,
             accumulation="gradient_accumulation_steps" if gradient_accumulation_steps else None,
@@ -336,12 +346,15 @@ class Adam(keras.optimizers.Adam):
         if kind in MOMENT_NAMES:
             stored = self._moment_format(kind, math.prod(shape))
             dtype = {"float32": dtype, "int8": "uint8"}.get(stored, stored)
+            if self.blockwise and kind != "momentum":
+                kwargs["layout"] = layout_without(kwargs.get("layout"), axes_of_blocks(shape, LAST))
+                shape = shape_of_blocks(shape, LAST)
         return super().add_variable(shape, initializer, dtype, *args, name=name, **kwargs)
 
     def _moment_format(self, name: str, size: int) -> str:
         """How a moment of a variable of that many elements is stored, one of `moments.FORMATS`."""
         stored = moments.format_of(size, self.moment_dtype)
-        return stored if name == "momentum" else moments.second_format(stored, self.amsgrad)
+        return stored if name == "momentum" else moments.second_format(stored, self.amsgrad, self.blockwise)
 
     def apply(self, grads, trainable_variables=None):
         """One step: update the variables by their gradients.
@@ -909,7 +922,15 @@ class Adam(keras.optimizers.Adam):
                 self._assign_wide(variable, ops.copy(ops.cast(average, _arithmetic_dtype(variable))))
 
     def load_own_variables(self, store):
-        """Set the state to one that was saved, by this class, Keras's Adam or Nadam, in any `moment_dtype`."""
+        """Set the state to one that was saved, by this class, Keras's Adam or Nadam, in any `moment_dtype`.
+
+        Args:
+            store: Arrays by their numbers, as `save_own_variables` gave them.
+
+        Warns:
+            UserWarning: It is `blockwise` and this optimizer is not, so that the elements of a block begin with one v;
+                or one of them is `schedule_free`, and m or x − y begins at 0.
+        """
         arrays = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
         has_product = self.nesterov and bool(arrays) and arrays[-1].shape == ()  # of Nadam's momenta
         if not (self.built and (self._loaded(arrays) or (has_product and self._loaded(arrays[:-1])))):

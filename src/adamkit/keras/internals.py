@@ -7,7 +7,7 @@ like): these stand in `adam.py`. `tests/keras/test_internals.py` names what a ne
 import collections
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -61,6 +61,14 @@ def layout_of_blocks(variable: Any, size: int) -> Any:
     if axes[-1] is not None and variable.shape[-1] // size % mesh.shape[mesh.axis_names.index(axes[-1])]:
         axes[-1] = None  # an axis is cut into equal parts, or not at all
     return keras.distribution.TensorLayout(axes, mesh)
+
+
+def layout_without(layout: Any, axes: Sequence[int]) -> Any:
+    """Where an array belongs that has a variable's axes, but 1 for some of them: beside the variable of this layout."""
+    if not isinstance(layout, keras.distribution.TensorLayout):
+        return layout
+    kept = [None if axis in axes else name for axis, name in enumerate(layout.axes)]
+    return keras.distribution.TensorLayout(kept, layout.device_mesh)
 
 
 def trained_by(optimizer: Any) -> list[keras.Variable]:

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from adamkit import moments, rounding, rule
+from adamkit.blockwise import fits, fitted
 from adamkit.keras.internals import moments_of, trained_by
 
 MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
@@ -18,7 +19,7 @@ class Slot(NamedTuple):
     """One moment of one variable: its numbers, or 8-bit codes for them with a scale for each block."""
 
     name: str  # one of MOMENT_NAMES
-    values: Any  # keras.Variable, of the variable's shape
+    values: Any  # keras.Variable, of the variable's shape, or of `blockwise.shape_of_blocks`
     scales: Any  # keras.Variable of `moments.shape_of_scales`, or None
 
     @property
@@ -38,7 +39,7 @@ class Slot(NamedTuple):
         """Keep a moment.
 
         Args:
-            moment: Float32 or float64, of the variable's shape.
+            moment: Float32 or float64, of the shape of `values`.
             step: The number of the step in progress, which decides what is rounded up and what down.
             assign: A function of a variable and its new value.
         """
@@ -83,7 +84,7 @@ def copy_state(source: keras.optimizers.Adam, target: keras.optimizers.Adam) -> 
 
 
 def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
-    """Give our optimizer the state in a file, whatever the format of the moments there.
+    """Give our optimizer the state in a file, whatever the format and the blocks of the moments there.
 
     Args:
         optimizer: Built.
@@ -105,11 +106,14 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
     narrow = sum(_is_narrow(variable) for variable in trained_by(optimizer))
     if len(values) < len(own) or len(scales) < sum(coded) or len(rest) not in (0, narrow):
         return False
-    for variable, array in [
-        *zip(general, arrays, strict=True),
-        *zip((slot.values for slot in own), values, strict=True),
-    ]:
+    for variable, array in zip(general, arrays, strict=True):
         _check(optimizer, array, variable.path, tuple(variable.shape))
+    of_parameters = [tuple(slot.values.shape) for slot in own if slot.name == "momentum"]
+    parameters = {name: iter(of_parameters) for name in MOMENT_NAMES}
+    for slot, array in zip(own, values, strict=True):
+        parameter = next(parameters[slot.name])
+        if slot.name == "momentum" or not fits(array.shape, parameter):
+            _check(optimizer, array, slot.values.path, tuple(slot.values.shape))
     scale_of = iter(scales)
     stored = [
         (slot, array, next(scale_of) if code else None) for slot, array, code in zip(own, values, coded, strict=True)
@@ -122,16 +126,14 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
     for variable, array in zip(general, arrays, strict=True):
         variable.assign(array)
     for slot, array, scale in stored:
-        if scale is None:
-            slot.write(
-                ops.cast(ops.convert_to_tensor(array), _dtype(slot)), optimizer.iterations, keras.Variable.assign
-            )
-        elif slot.scales is not None:
+        if scale is not None and slot.scales is not None:
             slot.values.assign(array)
             slot.scales.assign(scale.reshape(slot.scales.shape))  # of another axis, where it was not sharded as here
-        else:
-            decode = moments.decode_first if slot.name == "momentum" else moments.decode_second
-            slot.write(ops.convert_to_tensor(decode(array, scale, np)), optimizer.iterations, keras.Variable.assign)
+            continue
+        decode = moments.decode_first if slot.name == "momentum" else moments.decode_second
+        numbers = array if scale is None else decode(array, scale, np)
+        moment = fitted(ops.cast(ops.convert_to_tensor(numbers), _dtype(slot)), slot.values.shape, ops)
+        slot.write(moment, optimizer.iterations, keras.Variable.assign)
     same = len(rest) == len(remainders) and all(
         array.dtype == remainder.dtype and array.shape == tuple(remainder.shape)
         for array, remainder in zip(rest, remainders, strict=True)

@@ -101,7 +101,8 @@ def _state(model: keras.Model) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]
             first, second, *_ = (slot.read("float32") for slot in optimizer._slots(variable))
         else:
             first, second, *_ = (kept[index].value for kept in moments_of(optimizer))
-        state.append(tuple(_float64(part) for part in (variable.value, first, second)))
+        theta, first, second = (_float64(part) for part in (variable.value, first, second))
+        state.append((theta, first, np.broadcast_to(second, theta.shape)))  # of a block for each of its elements
     return state
 
 

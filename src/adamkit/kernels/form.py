@@ -28,7 +28,7 @@ class Form(NamedTuple):
 
     def format_of(self, moment: str) -> str:
         """How a moment is stored, "first", "second" or "largest": one of `moments.FORMATS`."""
-        return self.moments if moment == "first" else second_format(self.moments, self.amsgrad)
+        return self.moments if moment == "first" else second_format(self.moments, self.amsgrad, self.variant.blockwise)
 
     def arithmetic(self) -> torch.dtype:
         """float64 for float64, float32 for 32 bits or less, and their complex counterparts."""

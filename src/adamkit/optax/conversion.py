@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from adamkit import moments, rule
+from adamkit.blockwise import fitted
 from adamkit.optax.state import (
     ADAM_STATES,
     MOMENTS,
@@ -20,7 +21,7 @@ from adamkit.optax.state import (
 )
 
 
-def from_optax(state: Any, *, moment_dtype: str = "float32", b2: float = 0.999) -> Any:
+def from_optax(state: Any, *, moment_dtype: str = "float32", b2: float = 0.999, blockwise: bool = False) -> Any:
     """The state of `adam`, `adamw` or `amsgrad` here that continues a run of optax's.
 
     Without int8 the state of optax's `adam` and `adamw` is ours as it stands, but for the moments of narrow parameters,
@@ -30,9 +31,10 @@ def from_optax(state: Any, *, moment_dtype: str = "float32", b2: float = 0.999) 
         state: Of `optax.adam`, `adamw`, `nadam`, `nadamw`, `radam` or `amsgrad`, or a state that holds one.
         moment_dtype: As in `adam`: how the moments are to be stored.
         b2: β₂, for `optax.amsgrad`.
+        blockwise: As in `adam`: whether a block shares one v, which is the mean of those of its elements.
 
     Raises:
-        TypeError: There is no such state in it.
+        TypeError: There is no such state in it, or `blockwise` is no boolean.
         ValueError: `moment_dtype` is unknown.
 
     Example:
@@ -42,11 +44,12 @@ def from_optax(state: Any, *, moment_dtype: str = "float32", b2: float = 0.999) 
         (64, 1)
     """
     moments.check_format("moment_dtype", moment_dtype)
+    rule.check_flag("blockwise", blockwise)
 
     def converted(old: Any) -> Any:
         amsgrad = not isinstance(old, ADAM_STATES)
         structure = jax.tree.structure(old.mu)
-        new = begun(old.mu, moment_dtype, None, amsgrad=amsgrad)
+        new = begun(old.mu, moment_dtype, None, amsgrad=amsgrad, in_blocks=blockwise)
         return _rewritten(old, new, structure, _correction(old.count, b2) if amsgrad else 1.0)
 
     return _mapped(state, converted, "state")
@@ -55,7 +58,8 @@ def from_optax(state: Any, *, moment_dtype: str = "float32", b2: float = 0.999) 
 def to_optax(state: Any, *, b2: float = 0.999) -> Any:
     """The state of optax's `adam`, `adamw` or `amsgrad` that continues a run of ours: the inverse of `from_optax`.
 
-    Moments become float32 (float64 stays). What `parameter_rounding="compensated"` keeps is left out.
+    Moments become float32 (float64 stays), and a v that a block shares that of each of its elements. What
+    `parameter_rounding="compensated"` keeps is left out.
 
     Args:
         state: Of `adam`, `adamw` or `amsgrad`, or one that holds it.
@@ -63,6 +67,9 @@ def to_optax(state: Any, *, b2: float = 0.999) -> Any:
 
     Raises:
         TypeError: There is no such state in it.
+
+    Warns:
+        UserWarning: It is of `blockwise`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -76,7 +83,7 @@ def to_optax(state: Any, *, b2: float = 0.999) -> Any:
         amsgrad = not isinstance(old, ADAM_STATES)
         structure = jax.tree.structure(old.mu)
         wide = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype if x.dtype == jnp.float64 else jnp.float32), old.mu)
-        new = begun(wide, "float32", None, amsgrad=amsgrad)
+        new = begun(wide, "float32", None, amsgrad=amsgrad, in_blocks=False)
         return _rewritten(old, new, structure, 1 / _correction(old.count, b2) if amsgrad else 1.0)
 
     if isinstance(state, tuple) and any(isinstance(part, Float32Parameters) for part in state):
@@ -112,7 +119,7 @@ def _rewritten(old: Any, new: Any, structure: Any, factor: Any) -> Any:
                 leaves.append(source)
                 continue
             dtype = jnp.float32 if has_scales(target) or target.values.dtype == jnp.bfloat16 else target.values.dtype
-            moment = read(source, name, dtype)
+            moment = fitted(read(source, name, dtype), target.values.shape, jnp)
             moment = moment * jnp.asarray(factor, dtype) if name == "nu_max" else moment
             leaves.append(written(moment, target, name, old.count))
         trees[name] = structure.unflatten(leaves)

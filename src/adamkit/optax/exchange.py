@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from adamkit import carried as states
+from adamkit.blockwise import fitted
 from adamkit.carried import Carried, Moment, Parameter
 from adamkit.optax.automatic import Prodigy
 from adamkit.optax.state import (
@@ -117,7 +118,7 @@ def _stored(moment: Moment, before: Stored, name: str, count: Any) -> Stored:
     if moment.scales is not None and has_scales(before):
         scales = moment.scales.reshape(before.scales.shape)
         return Stored(_like(moment.values, before.values), _like(scales, before.scales))
-    new = written(jnp.asarray(moment.numbers(_NAMES[name])), before, name, count)
+    new = written(fitted(jnp.asarray(moment.numbers(_NAMES[name])), before.values.shape, jnp), before, name, count)
     return Stored(_like(new.values, before.values), new.scales)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
-from adamkit import arrays, moments
+from adamkit import arrays, blockwise, moments
 
 
 class Int8AdamState(NamedTuple):
@@ -75,16 +75,17 @@ MOMENTS = ("mu", "nu", "nu_max")
 class Stored(NamedTuple):
     """One moment of one parameter."""
 
-    values: Any  # (…,), numbers or codes
+    values: Any  # (…,), numbers or codes; of v `blockwise.shape_of_blocks`, where these share it
     scales: Any  # uint8, or `optax.MaskedNode()`
 
 
-def begun(params: optax.Params, moment_dtype: str, mu_dtype: Any, *, amsgrad: bool) -> Any:
+def begun(params: optax.Params, moment_dtype: str, mu_dtype: Any, *, amsgrad: bool, in_blocks: bool) -> Any:
     """The state before the first step."""
     names = MOMENTS if amsgrad else MOMENTS[:2]
 
     def kept(name: str) -> Any:
-        return jax.tree.map(lambda x: _zeros(x, name, moment_dtype, mu_dtype, amsgrad=amsgrad), params)
+        options = {"amsgrad": amsgrad, "in_blocks": in_blocks}
+        return jax.tree.map(lambda x: _zeros(x, name, moment_dtype, mu_dtype, **options), params)
 
     trees = {name: kept(name) for name in names}  # an array for each, so that a compiled step can write into all
     kind = (AMSGRAD_STATES if amsgrad else ADAM_STATES)[moment_dtype == "int8"]
@@ -150,7 +151,7 @@ def arithmetic_dtype(array: Any) -> Any:
     return jnp.float64 if dtype == jnp.float64 else jnp.float32
 
 
-def _zeros(parameter: Any, name: str, moment_dtype: str, mu_dtype: Any, *, amsgrad: bool) -> Stored:
+def _zeros(parameter: Any, name: str, moment_dtype: str, mu_dtype: Any, *, amsgrad: bool, in_blocks: bool) -> Stored:
     """A moment before the first step, where its parameter is."""
     shape, dtype = jnp.shape(parameter), arithmetic_dtype(parameter)
     if moment_dtype != "float32" and jnp.issubdtype(dtype, jnp.complexfloating):
@@ -161,25 +162,30 @@ def _zeros(parameter: Any, name: str, moment_dtype: str, mu_dtype: Any, *, amsgr
             "moment_dtype='float32', which keeps float64. Received: a parameter of dtype float64"
         )
     stored = moments.format_of(math.prod(shape), moment_dtype)
-    stored = stored if name == "mu" else moments.second_format(stored, amsgrad)
+    stored = stored if name == "mu" else moments.second_format(stored, amsgrad, in_blocks)
     if stored == "int8":
         scales = moments.shape_of_scales(shape, shaped=True)
         return Stored(jnp.zeros_like(parameter, jnp.uint8), _placed(jnp.zeros(scales, jnp.uint8), parameter))
     dtype = jnp.bfloat16 if stored == "bfloat16" else dtype
+    if in_blocks and name != "mu":
+        along = blockwise.axes_of_blocks(shape, blockwise.LAST)
+        zeros = jnp.zeros(blockwise.shape_of_blocks(shape, blockwise.LAST), dtype)
+        return Stored(_placed(zeros, parameter, along), optax.MaskedNode())
     dtype = mu_dtype if name == "mu" and mu_dtype is not None else dtype
     return Stored(jnp.zeros_like(parameter, dtype), optax.MaskedNode())
 
 
-def _placed(scales: jax.Array, parameter: Any) -> jax.Array:
-    """Scales, sharded as their parameter where they can be."""
+def _placed(beside: jax.Array, parameter: Any, whole: tuple[int, ...] = ()) -> jax.Array:
+    """Scales or a v, sharded as their parameter where they can be, but for axes that are to be whole."""
     concrete = isinstance(parameter, jax.Array) and not isinstance(parameter, Tracer)
     sharding = parameter.sharding if concrete else None
-    if not isinstance(sharding, jax.sharding.NamedSharding) or scales.ndim != parameter.ndim:
-        return scales
+    if not isinstance(sharding, jax.sharding.NamedSharding) or beside.ndim != parameter.ndim:
+        return beside
+    spec = [None if axis in whole else names for axis, names in enumerate(sharding.spec)]
     try:
-        return jax.device_put(scales, sharding)
+        return jax.device_put(beside, jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec)))
     except ValueError:  # an axis is not whole blocks on each device
-        return scales
+        return beside
 
 
 def _is_stored(node: Any) -> bool:

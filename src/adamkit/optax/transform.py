@@ -40,6 +40,7 @@ def adam(
     cautious: bool = False,
     adopt: bool = False,
     schedule_free: bool = False,
+    blockwise: bool = False,
     momentum_decay: float | None = None,
     moment_dtype: str = "float32",
     parameter_rounding: str = "nearest",
@@ -68,6 +69,10 @@ def adam(
         schedule_free: Defazio et al. 2024 (arXiv:2405.15682; `optax.contrib.schedule_free_adamw`): no schedule of the
             learning rate is needed. Parameters are y, where gradients are taken; what is to be used is x, which
             `adamkit.optax.schedule_free_eval_params(state, params)` gives.
+        blockwise: Adam-mini (Zhang et al. 2024, arXiv:2406.16793): what leads to one output shares one v, the mean of
+            its g², so that v is next to nothing: 4 bytes a parameter with float32 moments, 2 with "bfloat16", 1 with
+            "int8", which leaves v float32. A block is one index of a parameter's last axis, which is that of outputs in
+            flax, and a vector is one block; an embedding (tokens, width) has a block a column. Not with `rectified`.
         momentum_decay: ψ > 0: with `nesterov` the β₁ that looks ahead is β₁·(1 − ½·0.96^(tψ)), Dozat's schedule, with
             ψ = 0.004 in `torch.optim.NAdam`. A Python number or None: it is β₁, as in `optax.nadam`.
         moment_dtype: How the moments are stored: "float32" (8 bytes a parameter; float64 for float64 parameters),
@@ -106,16 +111,15 @@ def adam(
     if check_auto(learning_rate, rectified=rectified, adopt=adopt, schedule_free=schedule_free):
         made = functools.partial(
             adam, b1=b1, b2=b2, eps_root=eps_root, mu_dtype=mu_dtype, nesterov=nesterov, cautious=cautious,
-            momentum_decay=momentum_decay, moment_dtype=moment_dtype, parameter_rounding=parameter_rounding,
+            momentum_decay=momentum_decay, blockwise=blockwise, moment_dtype=moment_dtype,
+            parameter_rounding=parameter_rounding,
         )  # fmt: skip
         return guarded(with_found_rate(lambda rate, eps: made(rate, eps=eps), b1, b2, eps), on_nonfinite)  # pyright: ignore[reportArgumentType]
-    switches = Variant(nesterov, rectified, cautious, adopt, schedule_free)
+    switches = Variant(nesterov, rectified, cautious, adopt, schedule_free, blockwise)
     variant = variants.check(switches, epsilon=eps)  # pyright: ignore[reportArgumentType]
     numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant, momentum_decay)
     rest = optax.scale_by_learning_rate(learning_rate)  # pyright: ignore[reportArgumentType]
-    made = _transformation(
-        numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding, schedule_free=schedule_free
-    )
+    made = _transformation(numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding, variant)
     return guarded(made, on_nonfinite)
 
 
@@ -134,6 +138,7 @@ def adamw(
     cautious: bool = False,
     adopt: bool = False,
     schedule_free: bool = False,
+    blockwise: bool = False,
     momentum_decay: float | None = None,
     moment_dtype: str = "float32",
     parameter_rounding: str = "nearest",
@@ -156,6 +161,7 @@ def adamw(
         cautious: See `adam`.
         adopt: See `adam`.
         schedule_free: See `adam`.
+        blockwise: See `adam`.
         momentum_decay: See `adam`.
         moment_dtype: See `adam`.
         parameter_rounding: See `adam`.
@@ -180,19 +186,18 @@ def adamw(
         made = functools.partial(
             adamw, b1=b1, b2=b2, eps_root=eps_root, mu_dtype=mu_dtype, nesterov=nesterov, cautious=cautious,
             weight_decay=weight_decay, mask=mask,
-            momentum_decay=momentum_decay, moment_dtype=moment_dtype, parameter_rounding=parameter_rounding,
+            momentum_decay=momentum_decay, blockwise=blockwise, moment_dtype=moment_dtype,
+            parameter_rounding=parameter_rounding,
         )  # fmt: skip
         return guarded(with_found_rate(lambda rate, eps: made(rate, eps=eps), b1, b2, eps), on_nonfinite)  # pyright: ignore[reportArgumentType]
-    switches = Variant(nesterov, rectified, cautious, adopt, schedule_free)
+    switches = Variant(nesterov, rectified, cautious, adopt, schedule_free, blockwise)
     variant = variants.check(switches, epsilon=eps)  # pyright: ignore[reportArgumentType]
     numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant, momentum_decay)
     if not callable(weight_decay):
         weight_decay = _number("weight_decay", weight_decay)
     decays = optax.add_decayed_weights(weight_decay, mask)
     rest = [decays, optax.scale_by_learning_rate(learning_rate)]  # pyright: ignore[reportArgumentType]
-    made = _transformation(
-        numbers, rest, weight_decay, mask, mu_dtype, moment_dtype, parameter_rounding, schedule_free=schedule_free
-    )
+    made = _transformation(numbers, rest, weight_decay, mask, mu_dtype, moment_dtype, parameter_rounding, variant)
     return guarded(made, on_nonfinite)
 
 
@@ -206,6 +211,7 @@ def amsgrad(
     *,
     nesterov: bool = False,
     cautious: bool = False,
+    blockwise: bool = False,
     momentum_decay: float | None = None,
     moment_dtype: str = "float32",
     parameter_rounding: str = "nearest",
@@ -225,6 +231,7 @@ def amsgrad(
         mu_dtype: See `adam`.
         nesterov: See `adam`.
         cautious: See `adam`.
+        blockwise: See `adam`.
         momentum_decay: See `adam`.
         moment_dtype: See `adam`. With "int8" v and its largest are bfloat16: 5 bytes a parameter in all.
         parameter_rounding: See `adam`.
@@ -246,10 +253,12 @@ def amsgrad(
         >>> bool(state[0].nu_max[0] >= state[0].nu[0])
         True
     """
-    variant = variants.check(Variant(nesterov=nesterov, cautious=cautious), amsgrad=True)
+    variant = variants.check(Variant(nesterov=nesterov, cautious=cautious, blockwise=blockwise), amsgrad=True)
     numbers = _numbers(learning_rate, b1, b2, eps, eps_root, variant, momentum_decay)
     rest = optax.scale_by_learning_rate(learning_rate)
-    made = _transformation(numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding, amsgrad=True)
+    made = _transformation(
+        numbers, [rest], None, None, mu_dtype, moment_dtype, parameter_rounding, variant, amsgrad=True
+    )
     return guarded(made, on_nonfinite)
 
 
@@ -293,9 +302,9 @@ def _transformation(
     mu_dtype: Any,
     moment_dtype: str,
     parameter_rounding: str,
+    variant: Variant,
     *,
     amsgrad: bool = False,
-    schedule_free: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     moments.check_format("moment_dtype", moment_dtype)
     if parameter_rounding not in _ROUNDINGS:
@@ -313,14 +322,15 @@ def _transformation(
     def init(params: optax.Params) -> Any:
         counts = [transformation.init(params) for transformation in rest]
         exact = [Float32Parameters(jax.tree.map(_exact, params))] if keeps else []
-        averages = [ScheduleFree(jnp.zeros((), jnp.float32))] if schedule_free else []
-        return (begun(params, moment_dtype, mu_dtype, amsgrad=amsgrad), *counts, *exact, *averages)
+        averages = [ScheduleFree(jnp.zeros((), jnp.float32))] if variant.schedule_free else []
+        adam = begun(params, moment_dtype, mu_dtype, amsgrad=amsgrad, in_blocks=variant.blockwise)
+        return (adam, *counts, *exact, *averages)
 
     def update(updates: optax.Updates, state: Any, params: optax.Params | None = None, **_: Any) -> Any:
         kept, *counts = state
         if params is None and (keeps or weight_decay is not None):
             raise ValueError("update needs params: weight decay and parameter_rounding='compensated' read them")
-        weight_sum = counts.pop().weight_sum if schedule_free else 0.0
+        weight_sum = counts.pop().weight_sum if variant.schedule_free else 0.0
         exact = counts.pop() if keeps else None
         decay = 0.0 if weight_decay is None else weight_decay(kept.count) if callable(weight_decay) else weight_decay
         k, weight_sum = numbers(kept.count, decay, weight_sum)
@@ -340,7 +350,7 @@ def _transformation(
         counts = [jax.tree.map(optax.safe_increment, old) for old in counts]
         if keeps:
             counts.append(Float32Parameters(structure.unflatten([value for _, value, _ in steps])))
-        if schedule_free:
+        if variant.schedule_free:
             counts.append(ScheduleFree(jnp.asarray(weight_sum, jnp.float32)))
         changes = structure.unflatten([change for change, _, _ in steps])
         return changes, (state_of(type(kept), count, trees), *counts)

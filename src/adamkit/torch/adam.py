@@ -66,8 +66,8 @@ class Adam(torch.optim.Adam):
             as in `torch.optim.SparseAdam`. "exact": the moments of an entry first decay for the steps that it missed,
             so that they are dense Adam's; the last step of each row is kept in 4 bytes. Not with `differentiable`, and
             weight decay must be decoupled. False: it is an error, as in `torch.optim.Adam`.
-        nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). The five switches, and
-            `momentum_decay`, a group may have of its own.
+        nesterov: NAdam (Dozat 2016): m̂ = β₁·m/(1 − β₁ᵗ⁺¹) + (1 − β₁)·g/(1 − β₁ᵗ). This switch, those below and
+            `momentum_decay` a group may have of its own.
         rectified: RAdam (Liu et al. 2020, arXiv:1908.03265), as `torch.optim.RAdam`, but with ε after bias correction:
             the first steps are momentum alone, and the next smaller, while v knows too little.
         cautious: Of a step, only what goes against the gradient (Liang et al. 2024, arXiv:2411.16085).
@@ -78,6 +78,11 @@ class Adam(torch.optim.Adam):
             taken at y, which the parameters are while training; what is to be used is x, the mean of z on the way,
             which `eval()` makes them. Not with `capturable`, `differentiable` or
             `lazy`.
+        blockwise: Adam-mini (Zhang et al. 2024, arXiv:2406.16793): what leads to one output shares one v, the mean of
+            its g², so that v is next to nothing: 4 bytes a parameter with float32 moments, 2 with "bfloat16", 1 with
+            "int8", which leaves v float32. A block is one index of a weight's first axis, for an embedding a token, and
+            a vector is one block. A step is by PyTorch's operations, a tensor at a time. Not with `rectified`, `lazy`
+            or DTensors.
         momentum_decay: ψ > 0: with `nesterov` β₁ stands for β₁·(1 − ½·0.96^(tψ)) there, the momentum schedule of
             `torch.optim.NAdam`, whose default is 0.004. None: no schedule.
 
@@ -126,6 +131,7 @@ class Adam(torch.optim.Adam):
         cautious: bool = False,
         adopt: bool = False,
         schedule_free: bool = False,
+        blockwise: bool = False,
         momentum_decay: float | None = None,
     ) -> None:
         self.on_nonfinite = check_nonfinite("on_nonfinite", on_nonfinite)
@@ -153,6 +159,7 @@ class Adam(torch.optim.Adam):
             "cautious": cautious,
             "adopt": adopt,
             "schedule_free": schedule_free,
+            "blockwise": blockwise,
             "momentum_decay": momentum_decay,
         }
         self._memory = Memory()
@@ -290,9 +297,9 @@ class Adam(torch.optim.Adam):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint of this optimizer, or of `torch.optim.Adam`, `AdamW` or `NAdam`.
 
-        The moments are stored as this optimizer stores them, in whatever format they come. So `moment_dtype` and
-        `parameter_rounding` stay, and so do options that the checkpoint lacks; all others are the checkpoint's. What
-        `parameter_rounding` keeps beside a parameter is taken over if both optimizers keep it alike.
+        The moments are stored as this optimizer stores them, in whatever format and blocks they come. So
+        `moment_dtype` and `parameter_rounding` stay, and so do options that the checkpoint lacks; all others are the
+        checkpoint's. What `parameter_rounding` keeps beside a parameter is taken over if both optimizers keep it alike.
 
         Args:
             state_dict: What `state_dict()` returned.
@@ -305,7 +312,8 @@ class Adam(torch.optim.Adam):
 
         Warns:
             UserWarning: It is PyTorch's own, and this optimizer `schedule_free`, which has no m: the average begins at
-                the parameters, with the v and the count of steps that it brings.
+                the parameters, with the v and the count of steps that it brings. Or it has a v for a block where this
+                optimizer has several, which begin at that one.
         """
         if not isinstance(state_dict, dict):
             raise TypeError(f"state_dict must be a dict. Received: {type(state_dict).__name__}")

@@ -68,6 +68,9 @@ def checked(options: dict[str, Any], where: str = "") -> dict[str, Any]:
         if options["schedule_free"] and options[name]:
             given = f"{name}={options[name]!r}"
             raise ValueError(f"schedule_free=True does not go with {given}: {reason}. Received: both{suffix}")
+    if options["blockwise"] and options["lazy"]:
+        reason = LAZY_REFUSED["blockwise"]
+        raise ValueError(f"blockwise=True does not go with lazy={options['lazy']!r}: {reason}. Received: both{suffix}")
     found = "the learning rate is found on the host"
     reasons = {"capturable": found, "differentiable": found, "lazy": LAZY_REFUSED["auto"]}
     for name, reason in (reasons | prodigy.REFUSED).items():
@@ -110,11 +113,18 @@ def checked_parameters(entries: Iterable[Any], options: dict[str, Any], where: s
                 f"can't optimize a non-leaf Tensor: params[{name!r}] of {where}, of shape "
                 f"{tuple(parameter.shape)}, is the result of an operation"
             )
-        _check_storable(parameter, options["moment_dtype"], f"params[{name!r}] of {where}")
+        check_storable(parameter, options, f"params[{name!r}] of {where}")
     return entries
 
 
-def _check_storable(parameter: Tensor, moment_dtype: str, where: str) -> None:
+def check_storable(parameter: Tensor, options: dict[str, Any], where: str) -> None:
+    """ValueError where the moments of a parameter cannot be kept as a group's options say."""
+    if options["blockwise"] and hasattr(parameter, "placements"):
+        raise ValueError(
+            "blockwise=True needs parameters that are whole in each process, for a block may be in several. Received: "
+            f"{where} is a DTensor"
+        )
+    moment_dtype = options["moment_dtype"]
     if moment_dtype == "float32":
         return
     if moment_dtype == "int8" and parameter.dtype == torch.float64:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamkit.torch.arguments import checked
+from adamkit.blockwise import fits
+from adamkit.torch.arguments import check_storable, checked
 from adamkit.torch.automatic import STATE as AUTO
 from adamkit.torch.state import (
     LAST_STEP,
@@ -24,6 +25,7 @@ from adamkit.torch.state import (
     form_of,
     held_dtypes,
     scales_fit,
+    shape_of,
     shape_of_scales,
     state_in_form,
     state_names,
@@ -80,6 +82,8 @@ def checked_groups(state_dict: dict[str, Any], groups: list[dict[str, Any]]) -> 
         options = {name: saved.get(name, group[name]) for name in group if name not in ("params", "param_names")}
         if not isinstance(group["betas"][0], Tensor):
             options = checked(options, where)
+        for index, parameter in enumerate(group["params"]):
+            check_storable(parameter, options | {name: group[name] for name in _STORAGE}, f"params[{index}] of {where}")
         saved.update({**options, **{name: group[name] for name in _STORAGE}})
     return saved_groups
 
@@ -155,7 +159,7 @@ def _state_of_parameter(values: Any, parameter: Tensor, group: dict[str, Any], n
     in_format = all(
         saved.get(key) is not None
         and saved[key].dtype is dtype
-        and (not key.endswith("_scale") or tuple(saved[key].shape) == shape_of_scales(parameter))
+        and tuple(saved[key].shape) == shape_of(key, parameter, form)
         for key, dtype in held_dtypes(parameter, form)
     )
     if not in_format:
@@ -180,7 +184,9 @@ def _foreign(value: Any, parameter: Tensor) -> Any:
 def _check_moment(values: dict[str, Any], key: str, parameter: Tensor, name: str) -> None:
     """That a checkpoint's moment is in a known format, and whole."""
     moment, scale = values[key], values.get(f"{key}_scale")
-    _check_tensor(key, moment, parameter.shape, name)
+    blocks = key != MOMENTS["first"] and isinstance(moment, Tensor) and scale is None
+    if not (blocks and fits(moment.shape, parameter.shape)):
+        _check_tensor(key, moment, parameter.shape, name)
     if moment.dtype == torch.uint8:
         if not isinstance(scale, Tensor) or not scales_fit(scale, parameter):
             _check_tensor(f"{key}_scale", scale, shape_of_scales(parameter), name)

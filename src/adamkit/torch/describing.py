@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adamkit.description import Description, Row, described, formats
-from adamkit.torch.state import MOMENTS, form_of, shape_of_scales, state_dtypes
+from adamkit.torch.state import MOMENTS, form_of, shape_of, state_dtypes
 from adamkit.variants import SWITCHES
 
 _FLAGS = ("auto", "amsgrad", "maximize", "decoupled_weight_decay", *SWITCHES)
@@ -40,7 +40,7 @@ def _rows(groups: list[dict[str, Any]]) -> Iterator[Row]:
                     [own if own in _WIDE and one == "float32" else one for one in stored],
                     remainder and str(remainder).removeprefix("torch."),
                 ),
-                sum(_count(name, parameter) * dtype.itemsize for name, dtype in kept.items())
+                sum(math.prod(shape_of(name, parameter, form)) * dtype.itemsize for name, dtype in kept.items())
                 + _found(parameter, group),
                 settings,
             )
@@ -53,10 +53,6 @@ def _found(parameter: Tensor, group: dict[str, Any]) -> int:
     """Bytes of what a learning rate that is found takes: θ₀ in the parameter's dtype, and s."""
     wide = torch.promote_types(parameter.dtype, torch.float32)
     return parameter.numel() * (parameter.element_size() + wide.itemsize) if group["auto"] else 0
-
-
-def _count(name: str, parameter: Tensor) -> int:
-    return math.prod(shape_of_scales(parameter)) if name.endswith("_scale") else parameter.numel()
 
 
 def _number(value: Any) -> Any:

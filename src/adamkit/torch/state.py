@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adamkit import arrays, moments, rounding, rule
+from adamkit import arrays, blockwise, moments, rounding, rule
 from adamkit.kernels.form import PLAIN_TYPES, Form
 from adamkit.torch.coefficients import variant_of
 
@@ -21,7 +21,7 @@ class Slot(NamedTuple):
     """One parameter and what its step needs."""
 
     form: Form
-    tensors: tuple[Any, ...]  # in the order of the form's columns; a remainder and scales apart, all (…,) of one shape
+    tensors: tuple[Any, ...]  # in the order of the form's columns, of the parameter's shape or that of `shape_of`
     position: int  # of the parameter among those of the optimizer
     last_step: Tensor | None = None  # int32, of each row, where a sparse gradient steps it with lazy="exact"
 
@@ -53,6 +53,15 @@ def state_names(form: Form) -> tuple[str, ...]:
 def state_dtypes(form: Form) -> tuple[tuple[str, torch.dtype], ...]:
     """And each with its dtype."""
     return tuple((STATE[column], dtype) for column, dtype in form.columns().items() if column in STATE and dtype)
+
+
+def shape_of(name: str, parameter: Tensor, form: Form) -> tuple[int, ...]:
+    """That of what the state of a parameter holds under a name."""
+    if name.endswith("_scale"):
+        return shape_of_scales(parameter)
+    if form.variant.blockwise and name in (MOMENTS["second"], MOMENTS["largest"]):
+        return blockwise.shape_of_blocks(parameter.shape, blockwise.FIRST)
+    return tuple(parameter.shape)
 
 
 def held_dtypes(parameter: Tensor, form: Form) -> tuple[tuple[str, torch.dtype], ...]:
@@ -97,7 +106,7 @@ def slot_of(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: d
         step_dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
         state["step"] = torch.zeros((), dtype=step_dtype, device=parameter.device if group["capturable"] else "cpu")
     names = state_names(form)
-    if any(name not in state or state[name].dtype is not dtype for name, dtype in held_dtypes(parameter, form)):
+    if not all(_is_held(state.get(name), name, dtype, parameter, form) for name, dtype in held_dtypes(parameter, form)):
         state.update(state_in_form(state, parameter, form))
     for name in set(STATE.values()) - set(names):  # of another form, before
         if name != MOMENTS["largest"]:
@@ -142,19 +151,29 @@ def missed_by(missed: Tensor, moment: Tensor) -> Tensor:
     return missed.to(moment.dtype.to_real()).reshape(missed.shape + (1,) * (moment.dim() - missed.dim()))
 
 
+def _is_held(value: Any, name: str, dtype: torch.dtype, parameter: Tensor, form: Form) -> bool:
+    if value is None or value.dtype is not dtype:
+        return False
+    return name not in (MOMENTS["second"], MOMENTS["largest"]) or value.shape == shape_of(name, parameter, form)
+
+
 def state_in_form(state: dict[str, Any], parameter: Tensor, form: Form) -> dict[str, Tensor]:
-    """The moments of a state, in whatever format they are, and its remainder, as the form has them; zeros for none."""
+    """The moments of a state, in any format and blocks, and its remainder, as the form has them; zeros for none."""
     new = {}
     layout = torch.contiguous_format if form.moments == "int8" else torch.preserve_format
     for name, dtype in held_dtypes(parameter, form):
         if name.endswith("_scale"):
             new[name] = _zero_scales(parameter, dtype)
+        elif (shape := shape_of(name, parameter, form)) != tuple(parameter.shape):
+            new[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
         else:
             new[name] = torch.zeros_like(parameter, dtype=dtype, memory_format=layout, requires_grad=False)
     for column, name in MOMENTS.items():
         if name in state and name in new:
             scale = state.get(f"{name}_scale")
             wide = decoded(_here(state[name]), None if scale is None else _here(scale), column, form.arithmetic())
+            if column != "first":
+                wide = blockwise.fitted(wide, _here(new[name]).shape, torch)
             stored = encoded(wide, column, form, int(state["step"]), by_rows=is_sharded(parameter))
             for key, value in zip((name, f"{name}_scale"), stored, strict=False):
                 _here(new[key]).copy_(value)

@@ -93,7 +93,7 @@ def _kind(slot: Slot, step: Tensor) -> tuple[Any, ...]:
     if not step.is_cpu:
         return (step,)
     parameter, gradient, *_ = slot.tensors
-    if type(parameter) in PLAIN_TYPES and gradient.layout is torch.strided:
+    if type(parameter) in PLAIN_TYPES and gradient.layout is torch.strided and not slot.form.variant.blockwise:
         return (step.item(), slot.form, parameter.device, gradient.dtype)
     return (step.item(), id(parameter))
 

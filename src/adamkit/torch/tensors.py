@@ -47,6 +47,11 @@ class OneTensor:
         return torch.exp(x)
 
     @staticmethod
+    def sum(x: Tensor, axis: tuple[int, ...], keepdims: bool) -> Tensor:
+        """Along some axes."""
+        return torch.sum(x, dim=axis, keepdim=keepdims)
+
+    @staticmethod
     def sqrt(x: Tensor) -> Tensor:
         """The nearest number to √x. PyTorch's own is not always that on the CPU, where it may be MKL's."""
         if not x.is_cpu or x.requires_grad or type(x) is not Tensor:
@@ -92,10 +97,11 @@ class Tensors:
     @staticmethod
     def where(condition: "Tensors | Tensor", x: "Tensors | float", y: "Tensors") -> "Tensors":
         """`x` where the condition, of each element or of all, holds, else `y`."""
+        where: Any = torch.where
         conditions, values = (
             part.tensors if isinstance(part, Tensors) else [part] * len(y.tensors) for part in (condition, x)
         )
-        return Tensors(list(map(torch.where, conditions, values, y.tensors)))
+        return Tensors(list(map(where, conditions, values, y.tensors)))
 
     @staticmethod
     def sign(x: "Tensors") -> "Tensors":

@@ -150,7 +150,8 @@ def _behind_relu(model: torch.nn.Module | None) -> set[int]:
 
 def _moment(state: dict[str, Any], name: str) -> np.ndarray:
     place = "first" if name == "exp_avg" else "second"
-    return _float64(decoded(state[name], state.get(f"{name}_scale"), place, torch.float32))
+    moment = _float64(decoded(state[name], state.get(f"{name}_scale"), place, torch.float32))
+    return np.broadcast_to(moment, state["exp_avg"].shape)  # of a block for each of its elements
 
 
 def _float64(tensor: torch.Tensor) -> np.ndarray:

@@ -123,5 +123,8 @@ if __name__ == "__main__":
         {"moment_dtype": "int8", "dtype": "bfloat16", "parameter_rounding": "stochastic", "amsgrad": True},
     ):
         check_the_state_is_where_the_weights_are(same_loss_and_state(MODEL_PARALLEL, **options))
+    shared = same_loss_and_state(MODEL_PARALLEL, blockwise=True).optimizer
+    shards = [v.value.addressable_shards[0].data.shape for v in shared.variables if "velocity" in v.path]
+    assert shards == [(1, 64), (1,), (1, 64), (1,), (1, 1), (1,)], shards  # (1, 128) by columns, (1, 64) by rows
     check_a_run_goes_on_at_another_number_of_devices()
     check_what_cannot_be_distributed_is_named()

@@ -21,8 +21,8 @@ def train(**options):
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    for moment_dtype in ("float32", "int8"):
-        alone = train(moment_dtype=moment_dtype)
+    for options in ({}, {"moment_dtype": "int8"}, {"blockwise": True}):
+        alone = train(**options)
         with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-            mirrored = train(moment_dtype=moment_dtype)
+            mirrored = train(**options)
         np.testing.assert_allclose(mirrored, alone, rtol=1e-5)

@@ -25,6 +25,8 @@ def applies(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
 
 def has_kernel(form: Form) -> bool:
     """Whether there is a kernel for this form on this processor."""
+    if form.variant.blockwise:  # a v that many elements share
+        return False
     if form.parameter not in DTYPES or (form.parameter == "float64" and form.moments != "float32"):
         return False
     return gradient_fits(form) and (form.parameter != "float16" or _has_float16())

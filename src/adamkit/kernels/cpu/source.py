@@ -88,7 +88,7 @@ def build(form: Form) -> Any:
 
 def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
     """`rule.update` for n elements in a row; the branches of switches are decided when it is compiled."""
-    nesterov, rectified, cautious, adopt, schedule_free = variant
+    nesterov, rectified, cautious, adopt, schedule_free, _ = variant
     own = 11 if variant != ADAM else 0  # where its numbers are; Adam itself looks at none
     largest = np.dtype(real.name).type(rule.largest_second_moment(real.name))
 

@@ -72,9 +72,9 @@ def compare(
         x: Inputs: an array (rows, …), or a list, tuple or dictionary of them.
         y: Targets, likewise.
         optimizers: Names with commas between them, or a list of names or `Optimizer`s. A name is one of `adam`,
-            `adamw`, `amsgrad`, `nadam`, `radam`, `cautious`, `adopt`, `schedule-free`, `auto`, `adamax`, `rmsprop`,
-            `adagrad`, `adadelta`, `sgd`, `momentum`, `nesterov` and `lion`, or a class of `keras.optimizers`; behind it
-            may stand `+cosine`, `+ema` and `+weight-decay`.
+            `adamw`, `amsgrad`, `nadam`, `radam`, `cautious`, `blockwise`, `adopt`, `schedule-free`, `auto`, `adamax`,
+            `rmsprop`, `adagrad`, `adadelta`, `sgd`, `momentum`, `nesterov` and `lion`, or a class of
+            `keras.optimizers`; behind it may stand `+cosine`, `+ema` and `+weight-decay`.
         budget: Settings of each optimizer, >= 1; best a power of 2.
         epochs: How often each run goes through the data, >= 1.
         batch_size: Rows a step.

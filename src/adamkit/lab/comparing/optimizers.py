@@ -116,6 +116,10 @@ OPTIMIZERS = {
         Optimizer("radam", "Adam", _ADAM, {"rectified": True}, {"epsilon": 1}, "as Adam's"),
         Optimizer("cautious", "Adam", _ADAM, {"cautious": True}, {"epsilon": 1}, "as Adam's"),
         Optimizer(
+            "blockwise", "Adam", _ADAM, {"blockwise": True}, {"epsilon": 1},
+            "as Adam's, whose settings its authors keep (Adam-mini, Zhang et al. 2024)",
+        ),
+        Optimizer(
             "adopt", "Adam", _ADAM, {"adopt": True}, {"epsilon": 1},
             "as Adam's; its authors' ε/η is in it (Taniguchi et al. 2024, section 5)",
         ),
