@@ -245,6 +245,18 @@ def test_it_goes_from_optax_to_pytorch_and_back_to_the_bit():
     assert optimizer.state[parameters["weight"]]["exp_avg_sq"].shape == (4, 1)
 
 
+def test_frequent_rows_that_share_a_v_with_rare_ones_go_further_than_with_adam():
+    """What the docs warn of, for a table of embeddings in Keras and flax, whose columns are blocks."""
+    often, ways = np.r_[np.full(3, 0.5), np.full(97, 0.01)], {}
+    for on in (False, True):
+        rng, x, state = np.random.default_rng(0), np.zeros((100, 2)), adamkit.init(np.zeros((100, 2)), blockwise=on)
+        for _ in range(300):
+            gradient = (rng.random(100) < often)[:, None] * np.ones(2)
+            x, state = adamkit.step(x, gradient, state, blockwise=on)
+        ways[on] = -x.mean(axis=1)
+    assert ways[True][:3].mean() > 3 * ways[False][:3].mean()
+
+
 @pytest.mark.parametrize("beta_2", [0.0, 0.9, 0.999])
 def test_any_finite_gradient_gives_a_finite_step_and_nan_stays_in_its_block(beta_2):
     largest = np.finfo(np.float32).max

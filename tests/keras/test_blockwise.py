@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import adamkit
 from adamkit.keras import Adam, Watch
 from tests import reference
 from tests.keras.test_exactness import as_numpy
@@ -103,6 +104,22 @@ def test_it_trains_in_fit_and_goes_on_from_a_saved_model(tmp_path):
     for one in (model, again):
         one.fit(x, x[:, :1], epochs=1, **options)
     np.testing.assert_allclose(*(as_numpy(one.trainable_variables[0]) for one in (model, again)), rtol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="optax is JAX's")
+def test_it_goes_to_optax_and_back_to_the_bit():
+    import jax.numpy as jnp
+
+    from adamkit.optax import adam
+
+    optimizer, _ = run(blockwise=True)
+    like = adam(0.01, blockwise=True).init([jnp.zeros(shape) for shape in SHAPES])
+    state = adamkit.convert(optimizer, to="optax", like=like)
+    again, _ = run(0, blockwise=True)
+    again.load_own_variables(adamkit.convert(state, to="keras", like=again))
+    for place, (one, other) in enumerate(zip(optimizer._velocities, again._velocities, strict=True)):
+        np.testing.assert_array_equal(as_numpy(one), state[0].nu[place])
+        np.testing.assert_array_equal(as_numpy(one), as_numpy(other))
 
 
 def test_what_it_does_not_go_with():
