@@ -325,10 +325,12 @@ def faded(moment: Array, missed: Array, decay: Decay, xp: Any) -> Array:
     Args:
         moment: (rows, …).
         missed: n >= 0, whole numbers in the moment's dtype, of each row: (rows, 1, …).
-        decay: β₁ for m, β₂ for v, as Python numbers. AMSGrad's largest v stays as it is.
-        xp: An array namespace that has `exp`.
+        decay: β₁ for m, β₂ for v. AMSGrad's largest v stays as it is.
+        xp: An array namespace that has `exp` and, where a β is traced, `maximum`.
     """
-    return moment * xp.exp(missed * max(decay.log, -1e9))  # of β = 0, where 0·log β would be no number
+    least = -1e9  # for log 0, with which 0·log β would be no number
+    log = max(decay.log, least) if isinstance(decay.log, float) else xp.maximum(decay.log, least)
+    return moment * xp.exp(missed * log)
 
 
 def block_means(values: Array, shape: Sequence[int], xp: Any) -> Array:

@@ -127,6 +127,8 @@ def test_a_sharded_variable_has_its_layout():
     assert tuple(internals.layout_without(wide._layout, (0,)).axes) == (None, "model")
     assert tuple(internals.layout_without(wide._layout, (1,)).axes) == (None, None)
     assert internals.layout_without(None, (0,)) is None
+    assert tuple(internals.layout_of_rows(wide).axes) == (None,)
+    assert internals.layout_of_rows(keras.Variable(np.ones((2, 2)))) is None
 
 
 def test_trained_variables_are_those_that_it_was_built_on():

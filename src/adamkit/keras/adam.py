@@ -22,6 +22,7 @@ from adamkit.keras.internals import (
     averages_of,
     copy_exclusions,
     layout_of_blocks,
+    layout_of_rows,
     layout_without,
     learning_rate_of,
     own_value,
@@ -131,9 +132,9 @@ class Adam(keras.optimizers.Adam):
             embedding takes the time of the rows of a batch. Bias correction goes by the steps of the whole variable,
             and the other rows stay: neither their momentum nor weight decay moves them. True: their moments stay, too.
             `"exact"`: a row's moments first decay for the steps that it missed, so that they are dense Adam's; the
-            last step of each row is kept in 4 bytes. On TensorFlow, and on PyTorch for `Embedding` layers, in `fit`,
-            `train_on_batch` and `sparse_gradients`; a ValueError on JAX, which has no sparse gradients. Not with
-            `moment_dtype="int8"`, `gradient_accumulation_steps`, `schedule_free`, `blockwise` or
+            last step of each row is kept in 4 bytes. On TensorFlow wherever gradients are sparse; on JAX and PyTorch
+            for `Embedding` layers in `fit`, `train_on_batch` and the lab, and on PyTorch in `sparse_gradients`. Not
+            with `moment_dtype="int8"`, `gradient_accumulation_steps`, `schedule_free`, `blockwise` or
             `learning_rate="auto"`. Defaults to False: every row is stepped, as its moments say.
         groups: Learning rates and weight decay of their own for some variables: a dict from patterns on
             `variable.path`, as of `fnmatch` (`"encoder/*"`, `"*/bias"`), to dicts with `learning_rate` (a float or a
@@ -250,10 +251,12 @@ class Adam(keras.optimizers.Adam):
             int8="moment_dtype='int8'" if moment_dtype == "int8" else None,
             accumulation="gradient_accumulation_steps" if gradient_accumulation_steps else None,
         )
-        if lazy and keras.backend.backend() == "jax":
-            raise ValueError(f"lazy={lazy!r} needs sparse gradients, and JAX has none. Received: lazy={lazy!r} on JAX")
         if lazy and keras.backend.backend() == "torch":
             let_training_be_sparse()
+        if lazy and keras.backend.backend() == "jax":
+            from adamkit.keras import lookups_on_jax
+
+            lookups_on_jax.let_training_be_sparse()
         self._grouping = groups if isinstance(groups, Groups) else Groups(groups)
         if is_auto:
             self._check_auto()
@@ -334,7 +337,7 @@ class Adam(keras.optimizers.Adam):
         if self.lazy != "exact" or not variable.shape or self._overwrite_variable_with_gradient(variable):
             return None
         name = f"{_path(variable).replace('/', '_').replace(':', '_')}_last_step"
-        return super().add_variable((variable.shape[0],), dtype="int32", name=name)
+        return super().add_variable((variable.shape[0],), dtype="int32", layout=layout_of_rows(variable), name=name)
 
     def add_variable(self, shape, initializer="zeros", dtype=None, *args: Any, name: str | None = None, **kwargs: Any):
         """As in Keras, but never narrower than float32, apart from what is stored in fewer bits."""
@@ -369,6 +372,14 @@ class Adam(keras.optimizers.Adam):
         if self.on_nonfinite == "propagate":
             return super().apply(grads, trainable_variables)
         return self._apply_guarded(grads, trainable_variables)
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        """As in Keras: what `apply` would make of these values of the variables."""
+        if self.lazy and keras.backend.backend() == "jax":
+            from adamkit.keras import lookups_on_jax
+
+            grads, trainable_variables = lookups_on_jax.in_rows(grads, trainable_variables)
+        return super().stateless_apply(optimizer_variables, grads, trainable_variables)
 
     @property
     def skipped_steps(self) -> int:
@@ -409,7 +420,6 @@ class Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         place, slots, remainder = self._own.places[index], self._slots(variable), self._remainders[index]
         kept = [part for part in self._state([variable]) if part is not self._averages]
-        kept += [self._last_steps[index]] if self._last_steps[index] is not None else []
         kept += [averages_of(self)[index]] if self.use_ema else []
         kept += [self._accumulated_gradients[index]] if self.gradient_accumulation_steps else []
         kept += [self._starts[id(variable)], self._sums[id(variable)]] if self.finds_rate else []
@@ -470,12 +480,11 @@ class Adam(keras.optimizers.Adam):
         """With `lazy` on PyTorch: a context in which `Embedding` layers have sparse gradients.
 
         `fit` and `train_on_batch` make it by themselves; in a loop of one's own the loss is to be computed in it, with
-        the optimizer built. On TensorFlow gradients of embeddings are always sparse.
+        the optimizer built. On other backends it changes nothing.
 
         Example:
-            >>> import keras
             >>> from adamkit.keras import Adam
-            >>> optimizer = Adam(lazy=keras.backend.backend() != "jax")  # where there are none
+            >>> optimizer = Adam(lazy=True)
             >>> with optimizer.sparse_gradients():
             ...     pass  # loss = loss_of(model(x, training=True), y)
         """
@@ -629,7 +638,10 @@ class Adam(keras.optimizers.Adam):
         missed = self.missed_steps(variable)
         if missed is None:
             return
-        ops.cond(ops.any(missed > 0), lambda: self._fade(variable, missed), lambda: None)
+        if keras.backend.backend() == "jax":  # where a branch cannot assign
+            self._fade(variable, missed)
+        else:
+            ops.cond(ops.any(missed > 0), lambda: self._fade(variable, missed), lambda: None)
         last = self._last_steps[self._get_variable_index(variable)]
         self.assign(last, 0 * last + _int32(self._step()))
 
@@ -845,7 +857,7 @@ class Adam(keras.optimizers.Adam):
         averages = [] if self._averages is None else [self._averages]
         state = [*variables, *self._state(variables), *averages, self._iterations]
         values = [variable.value for variable in state]
-        traced = any(isinstance(value, Tracer) for value in (*gradients, *values))
+        traced = any(isinstance(value, (Tracer, Rows)) for value in (*gradients, *values))
         if traced or values[0] is not own_value(variables[0]):  # the latter in a `StatelessScope`: the caller's arrays
             return False
         numbers = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat, self.momentum_decay)
@@ -881,8 +893,9 @@ class Adam(keras.optimizers.Adam):
     def _state(self, variables: Any) -> list:
         """The optimizer's variables that belong to these variables of the model."""
         kept = [part for variable in variables for slot in self._slots(variable) for part in slot.variables]
-        remainders = [self._remainders[self._get_variable_index(variable)] for variable in variables]
-        return kept + [remainder for remainder in remainders if remainder is not None]
+        indices = [self._get_variable_index(variable) for variable in variables]
+        others = [self._remainders[index] for index in indices] + [self._last_steps[index] for index in indices]
+        return kept + [one for one in others if one is not None]
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` does it, so that a step rounds once."""

@@ -71,6 +71,14 @@ def layout_without(layout: Any, axes: Sequence[int]) -> Any:
     return keras.distribution.TensorLayout(kept, layout.device_mesh)
 
 
+def layout_of_rows(variable: Any) -> Any:
+    """Where on a mesh of devices a number for each row of a variable belongs; None where the variable has no layout."""
+    layout = getattr(variable, "_layout", None)
+    if not isinstance(layout, keras.distribution.TensorLayout):
+        return None
+    return keras.distribution.TensorLayout(layout.axes[:1], layout.device_mesh)
+
+
 def trained_by(optimizer: Any) -> list[keras.Variable]:
     """The model's variables that a built optimizer trains, in its order."""
     return optimizer._trainable_variables

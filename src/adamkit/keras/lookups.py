@@ -1,7 +1,8 @@
-"""Sparse gradients of `Embedding` layers on PyTorch, for `lazy`: Keras makes them dense (keras-team/keras 19992).
+"""Sparse gradients of `Embedding` layers, for `lazy`: Keras makes them dense on JAX and PyTorch (issue 19992).
 
-While a model with a lazy optimizer trains, a look-up in a table that this optimizer trains is PyTorch's, with
-`sparse=True`. Only then: any other optimizer is given dense gradients, also of the same layers.
+While a model with a lazy optimizer trains, a look-up in a table that this optimizer trains is another: on PyTorch its
+own, with `sparse=True`; on JAX that of `lookups_on_jax`. Only then: any other optimizer is given dense gradients, also
+of the same layers.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from keras import ops
 from adamkit.keras.averages import TRAINS, inside
 from adamkit.keras.internals import trained_by, without_scaler
 
-_OPTIMIZER: contextvars.ContextVar[Any] = contextvars.ContextVar("lazy optimizer", default=None)  # that trains now
+_LOOK_UP: contextvars.ContextVar[Any] = contextvars.ContextVar("look_up", default=None)  # of what is trained now
 _LOCK = threading.Lock()
 _ORIGINALS: list[tuple[Any, str, Callable]] = []  # what is replaced while one trains
 _USERS = [0]
@@ -30,16 +31,21 @@ def let_training_be_sparse() -> None:
         setattr(keras.Model, name, inside(getattr(keras.Model, name), _training))
 
 
+def sparse_lookups(optimizer: Any) -> contextlib.AbstractContextManager:
+    """On PyTorch, a context in which the tables that an optimizer trains have sparse gradients."""
+    return looking_up(None if optimizer is None else functools.partial(_sparse_on_pytorch, optimizer))
+
+
 @contextlib.contextmanager
-def sparse_lookups(optimizer: Any) -> Iterator[None]:
-    """In here the tables that an optimizer trains have sparse gradients."""
-    token = _OPTIMIZER.set(optimizer)
+def looking_up(look_up: Callable[[keras.Variable, Any], Any] | None) -> Iterator[None]:
+    """In here look-ups are what a function of the table and the rows gives; where it gives None, they are Keras's."""
+    token = _LOOK_UP.set(look_up)
     _replace()
     try:
         yield
     finally:
         _restore()
-        _OPTIMIZER.reset(token)
+        _LOOK_UP.reset(token)
 
 
 @contextlib.contextmanager
@@ -80,18 +86,22 @@ def _restore() -> None:
 def _looking_up(original: Callable) -> Callable:
     @functools.wraps(original)
     def call(layer: keras.layers.Embedding, inputs: Any) -> Any:
-        optimizer = _OPTIMIZER.get()
-        table: Any = None if optimizer is None else layer.embeddings  # with LoRA it is no variable
-        if table is None or not any(table is variable for variable in trained_by(optimizer)):
-            return original(layer, inputs)
-        import torch
-
-        rows: Any = ops.cast(inputs, "int64")
-        rows = torch.where(rows < 0, rows + layer.input_dim, rows)  # as `keras.ops.take` counts
-        found = torch.nn.functional.embedding(rows, table.value, sparse=True)
-        return ops.cast(found, layer.compute_dtype)
+        look_up = _LOOK_UP.get()
+        table: Any = None if look_up is None else layer.embeddings  # with LoRA it is no variable
+        found = look_up(table, inputs) if look_up and isinstance(table, keras.Variable) else None
+        return original(layer, inputs) if found is None else ops.cast(found, layer.compute_dtype)
 
     return call
+
+
+def _sparse_on_pytorch(optimizer: Any, table: Any, inputs: Any) -> Any:
+    if not any(table is variable for variable in trained_by(optimizer)):
+        return None
+    import torch
+
+    rows: Any = ops.cast(inputs, "int64")
+    rows = torch.where(rows < 0, rows + table.shape[0], rows)  # as `keras.ops.take` counts
+    return torch.nn.functional.embedding(rows, table.value, sparse=True)
 
 
 def _checking(original: Callable) -> Callable:

@@ -1,6 +1,6 @@
 """Gradients that have some rows of a variable only, and rows of variables, for steps of these rows alone.
 
-TensorFlow's are `IndexedSlices`. PyTorch's become `Rows`, whose parts have the same names.
+TensorFlow's are `IndexedSlices`. PyTorch's and JAX's become `Rows`, whose parts have the same names.
 """
 
 from typing import Any, NamedTuple
@@ -16,8 +16,13 @@ class Rows(NamedTuple):
     """A sparse gradient, of rows that are all different."""
 
     values: Any  # (n, …)
-    indices: Any  # (n,) whole numbers
+    indices: Any  # (n,) whole numbers; on JAX from the table's size on they stand for none
     dense_shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> Any:
+        """That of the numbers."""
+        return self.values.dtype
 
     def __truediv__(self, number: Any) -> "Rows":
         """Unscaled, as Keras does it."""
@@ -68,10 +73,18 @@ def dense(gradient: Any) -> Any:
     """A gradient with all rows."""
     if not is_sparse(gradient):
         return gradient
+    if isinstance(gradient, Rows) and keras.backend.backend() == "jax":
+        import jax.numpy as jnp
+
+        return (
+            jnp.zeros(gradient.dense_shape, gradient.values.dtype)
+            .at[gradient.indices]
+            .set(gradient.values, mode="drop")
+        )
     if isinstance(gradient, Rows):
         import torch
 
-        zeros = torch.zeros(gradient.dense_shape, dtype=gradient.values.dtype, device=gradient.values.device)
+        zeros = torch.zeros(gradient.dense_shape, dtype=gradient.dtype, device=gradient.values.device)
         return zeros.index_copy_(0, gradient.indices, gradient.values)
     import tensorflow as tf
 
@@ -121,6 +134,8 @@ def rows_of(variable: Any, rows: Any) -> Any:
     """(n, …) these rows of a variable."""
     if keras.backend.backend() == "torch":
         return variable.value.detach().index_select(0, rows)
+    if keras.backend.backend() == "jax":
+        return variable.value.at[rows].get(mode="fill", fill_value=0)
     import tensorflow as tf
 
     return tf.gather(_native(variable), rows)
@@ -130,6 +145,9 @@ def set_rows(variable: Any, rows: Any, values: Any) -> None:
     """Give these rows of a variable, in place, values (n, …)."""
     if keras.backend.backend() == "torch":
         _set_rows_of_torch(variable, rows, values)
+        return
+    if keras.backend.backend() == "jax":
+        variable.assign(variable.value.at[rows].set(ops.cast(values, variable.dtype), mode="drop"))
         return
     import tensorflow as tf
 

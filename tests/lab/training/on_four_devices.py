@@ -1,5 +1,6 @@
 """Run by test_devices.py in a process with four devices: a model on all of them is what it is on one."""
 
+import contextlib
 import math
 import tempfile
 from pathlib import Path
@@ -22,6 +23,7 @@ MESH = DeviceMesh((2, 2), ("batch", "model"), DEVICES)
 LAYOUTS = LayoutMap(MESH)
 LAYOUTS[".*columns/kernel"] = TensorLayout((None, "model"), MESH)
 LAYOUTS[".*rows/kernel"] = TensorLayout(("model", None), MESH)
+LAYOUTS[".*table/embeddings"] = TensorLayout(("model", None), MESH)
 MODEL_PARALLEL = ModelParallel(layout_map=LAYOUTS, batch_dim_name="batch")
 DATA_PARALLEL = DataParallel(devices=DEVICES)
 
@@ -107,10 +109,27 @@ def check_what_cannot_be_distributed_is_named():
             lab.train(model, X, Y, batch_size=6, epochs=1)
         with pytest.raises(InputError, match=r"Received: a last batch of 1 rows to validate on"):
             lab.train(model, X, Y, batch_size=8, epochs=1, validation_data=(X[:9], Y[:9]))
-    with MODEL_PARALLEL.scope(), pytest.raises(ValueError, match="lazy=True needs the sparse gradients"):
-        compiled(lazy=True)
     with pytest.raises(TypeError, match=r"distribution must be a keras.distribution.DataParallel .*Received: str"):
         train(compiled(), "all")
+
+
+def check_lazy_steps_go_to_the_rows_of_a_table_that_is_cut():
+    words = np.random.default_rng(2).integers(0, 32, (16, 3))
+    found = []
+    for distribution in (None, MODEL_PARALLEL):
+        with distribution.scope() if distribution else contextlib.nullcontext():
+            keras.utils.set_random_seed(0)
+            layers = [keras.layers.Embedding(64, 8, name="table"), keras.layers.Flatten(), keras.layers.Dense(1)]
+            model = keras.Sequential([keras.Input((3,), dtype="int32"), *layers], name="network")
+            model.compile(Adam(0.01, lazy="exact"), loss="mse")
+        lab.train(model, words, np.ones(16, "float32"), batch_size=BATCH, epochs=2, distribution=distribution)
+        found.append(numbers(model))
+    kept = [variable for variable in model.optimizer.variables if "table_embeddings" in variable.path]
+    assert len(kept) == 3  # m, v and the last steps
+    for variable in kept:
+        assert 2 * variable.value.addressable_shards[0].data.size == math.prod(variable.shape)
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
 if __name__ == "__main__":
@@ -127,4 +146,5 @@ if __name__ == "__main__":
     shards = [v.value.addressable_shards[0].data.shape for v in shared.variables if "velocity" in v.path]
     assert shards == [(1, 64), (1,), (1, 64), (1,), (1, 1), (1,)], shards  # (1, 128) by columns, (1, 64) by rows
     check_a_run_goes_on_at_another_number_of_devices()
+    check_lazy_steps_go_to_the_rows_of_a_table_that_is_cut()
     check_what_cannot_be_distributed_is_named()
