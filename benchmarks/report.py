@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
     "kills": DOCS / "reliability.md",
     "block_range": DOCS / "memory.md",
+    "audit": DOCS / "compare.md",
 }  # of those whose table stands elsewhere than in measurements.md
 BACKENDS = ("jax", "tensorflow", "torch")
 _PACKAGES = ("adamkit", "keras", "jax", "optax", "torch", "numba", "tensorflow-cpu", "bitsandbytes", "deepspeed")

@@ -67,7 +67,7 @@ def compare(
         bool,
         typer.Option(
             "--audit",
-            help="Tune none of them, and say at which percentile of tuned settings of Adam each ends. Default of "
+            help="Tune none of them, and say at which percentile of many settings of Adam each ends. Default of "
             "--optimizers: adam, schedule-free, auto.",
             rich_help_panel=_COMPARISON,
         ),

@@ -84,8 +84,8 @@ def test_the_verdict_tells_a_cost_from_luck():
     grid = [[2.0, 2.0], [1.0, 1.0]]
     audit = made(grid, {"costly": [3.0, 3.01], "same": [0.9, 1.2], "better": [0.5, 0.501]})
     assert audit.verdict[0] == (
-        "Not tuning costs something beyond luck with costly, and costs nothing beyond luck with same, and beats "
-        "tuning beyond luck with better."
+        "Not tuning costs something beyond luck with costly, and costs nothing that 2 seeds can tell from luck "
+        "with same, and beats tuning beyond luck with better."
     )
     assert "worse than tuned" in audit.verdict[3]  # the sentences have the order of the percentiles
     large = made(grid, {"costly": [0.2, 0.21], "better": [3.0, 3.01]}, "-val_accuracy")

@@ -192,7 +192,7 @@ def _conclusion(rows: dict[str, dict[str, Any]], seeds: int) -> str:
     better = [name for name, row in rows.items() if row["cost_high"] < 0]
     same = [name for name in rows if name not in (*costly, *better)]
     parts = [f"costs something beyond luck with {listed(costly)}"] if costly else []
-    parts += [f"costs nothing beyond luck with {listed(same)}"] if same else []
+    parts += [f"costs nothing that {seeds} seeds can tell from luck with {listed(same)}"] if same else []
     parts += [f"beats tuning beyond luck with {listed(better)}"] if better else []
     return f"Not tuning {', and '.join(parts)}."
 
