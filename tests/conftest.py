@@ -6,7 +6,7 @@ and the commands that they start share. A program from there gives the bits of o
 (`tests/test_program_cache.py`); a test of what compilation itself gives asks for `compiled_anew`.
 
 XLA optimizes the programs of tests with the mark `optimized` as it does a user's: those that hold bits or printed
-figures. It spares the others most of that, and with it much of their time.
+figures. It spares the others most of that, and with it five sixths of their time.
 """
 
 import contextlib
@@ -41,6 +41,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What JAX_DISABLE_MOST_OPTIMIZATIONS leaves on, which takes longer than all that it turns off.
+SPARED = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+GIVEN_FLAGS = os.environ.get("XLA_FLAGS", "")
+
+
 def pytest_configure(config):
     """The folder is the main process's to make; its workers find it in the environment."""
     if not hasattr(config, "workerinput"):
@@ -53,6 +58,23 @@ def pytest_configure(config):
         from adamkit.lab.training.compiled_programs import keep_on_disk
 
         assert keep_on_disk()
+        _spare_programs_too()
+
+
+def _spare_programs_too():
+    """Have programs of this process compiled with `SPARED` while JAX disables most optimizations."""
+    import jax
+    from jax._src import compiler
+
+    options_of = compiler.get_compile_options
+    options_of(num_replicas=1, num_partitions=1)  # XLA reads XLA_FLAGS now, and not what tests set there
+
+    def get_compile_options(*arguments, env_options_overrides=None, **others):
+        if jax.config.values["jax_disable_most_optimizations"]:
+            env_options_overrides = SPARED | (env_options_overrides or {})
+        return options_of(*arguments, env_options_overrides=env_options_overrides, **others)
+
+    compiler.get_compile_options = get_compile_options
 
 
 def pytest_collection_finish():
@@ -70,7 +92,10 @@ def pytest_unconfigure():
 def pytest_runtest_setup(item):
     """Have XLA optimize the test's programs, or not; those of the test before are forgotten where that changes."""
     spared = item.get_closest_marker("optimized") is None
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(spared))  # for the processes that it starts
+    # For the processes that it starts.
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(spared))
+    flags = [f"--{name}={str(value).lower()}" for name, value in SPARED.items()] if spared else []
+    os.environ["XLA_FLAGS"] = " ".join([GIVEN_FLAGS, *flags]).strip()
     if (jax := sys.modules.get("jax")) is not None and jax.config.values["jax_disable_most_optimizations"] != spared:
         jax.config.update("jax_disable_most_optimizations", spared)
         jax.clear_caches()

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 Name = str | tuple[str, str]
 
@@ -107,8 +108,9 @@ def _sampled(features: np.ndarray, scales: np.ndarray, group_of: np.ndarray, ran
         precision = gram / noise
         precision[np.diag_indices_from(precision)] += 1 / (scales * variance[group_of])
         root = np.linalg.cholesky(precision)
-        half = np.linalg.solve(root, moments / noise) + rng.standard_normal(len(scales))
-        coefficients = np.linalg.solve(root.T, half)
+        half = solve_triangular(root, moments / noise, lower=True, check_finite=False)
+        half += rng.standard_normal(len(scales))
+        coefficients = solve_triangular(root, half, lower=True, trans="T", check_finite=False)
         squares = rows - 2 * coefficients @ moments + coefficients @ gram @ coefficients  # of what is left
         noise = (max(squares, 0.0) / 2 + 1e-3) / rng.gamma(rows / 2)
         spread = np.bincount(group_of, coefficients**2 / scales)
