@@ -36,9 +36,16 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 with contextlib.suppress(ImportError):
     import triton  # noqa: F401
 
-# A job that a shell runs in the background ignores Ctrl-C, and so would every process that a test starts.
+# Threads that wait for work do not spin: other workers of the tests want the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A job that a shell runs in the background ignores Ctrl-C, and one under nohup a terminal that goes away; so would every
+# process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # What JAX_DISABLE_MOST_OPTIMIZATIONS leaves on, which takes longer than all that it turns off.
@@ -90,9 +97,11 @@ def pytest_unconfigure():
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures compile anything
 def pytest_runtest_setup(item):
-    """Have XLA optimize the test's programs, or not; those of the test before are forgotten where that changes."""
-    spared = item.get_closest_marker("optimized") is None
-    # For the processes that it starts.
+    """Have XLA optimize the test's programs, or not; those of the test before are forgotten where that changes.
+
+    TensorFlow's own XLA reads flags once in a process, so that on its backend no test is `optimized`.
+    """
+    spared = item.get_closest_marker("optimized") is None or os.environ["KERAS_BACKEND"] != "jax"
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(spared))
     flags = [f"--{name}={str(value).lower()}" for name, value in SPARED.items()] if spared else []
     os.environ["XLA_FLAGS"] = " ".join([GIVEN_FLAGS, *flags]).strip()

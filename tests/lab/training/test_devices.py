@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize(
     ("module", "environment"),
     [
-        ("on_four_devices", {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}),
+        ("on_four_devices", {"KERAS_BACKEND": "jax", "JAX_NUM_CPU_DEVICES": "4"}),
         ("on_two_replicas", {"KERAS_BACKEND": "tensorflow"}),
     ],
 )
