@@ -40,8 +40,8 @@ with contextlib.suppress(ImportError):
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# A job that a shell runs in the background ignores Ctrl-C, and one under nohup a terminal that goes away; so would every
-# process that a test starts.
+# A job that a shell runs in the background ignores Ctrl-C, and one under nohup a terminal that goes away. So would
+# every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
