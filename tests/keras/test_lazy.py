@@ -220,8 +220,11 @@ def test_a_look_up_is_that_of_keras(words):
 def sparse_steps(monkeypatch):
     """A list that has an entry for each step, or trace of one, of some rows."""
     found = []
-    step_rows = Adam._step_rows
+    step_rows, in_one_pass = Adam._step_rows, Adam._step_rows_in_one_pass
     monkeypatch.setattr(Adam, "_step_rows", lambda self, *args: found.append(1) or step_rows(self, *args))
+    monkeypatch.setattr(
+        Adam, "_step_rows_in_one_pass", lambda self, *args: in_one_pass(self, *args) and (found.append(1) or True)
+    )
     return found
 
 

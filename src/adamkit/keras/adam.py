@@ -735,12 +735,11 @@ class Adam(keras.optimizers.Adam):
     def _step_sparse(self, grads: Any, variables: Any, learning_rate: Any) -> tuple[list, list]:
         """The step of variables with sparse gradients; what is left for a step of all rows."""
         pairs = list(zip(grads, variables, strict=True))
-        coefficients = self._coefficients(learning_rate) if any(is_sparse(gradient) for gradient in grads) else []
         for gradient, variable in pairs:
-            if is_sparse(gradient):
-                self.update_step(gradient, variable, coefficients)
-            else:
+            if not is_sparse(gradient):
                 self._catch_up(variable)
+            elif not self._step_rows_in_one_pass(gradient, variable, learning_rate):
+                self.update_step(gradient, variable, self._coefficients(learning_rate))
         left = [pair for pair in pairs if not is_sparse(pair[0])]
         return [gradient for gradient, _ in left], [variable for _, variable in left]
 
@@ -815,18 +814,7 @@ class Adam(keras.optimizers.Adam):
         groups: dict[Any, list] = {}  # the columns' entries of each variable, by form, setting and whether it decays
         for gradient, variable in zip(gradients, variables, strict=True):
             index = self._get_variable_index(variable)
-            slots, remainder = self._slots(variable), self._remainders[index]
-            dtype, given = _keras_dtype(variable), _keras_dtype(gradient)
-            form = kernel.Form(
-                dtype,
-                moments.format_of(math.prod(variable.shape), self.moment_dtype),
-                self.parameter_rounding if dtype in rounding.NARROW else "nearest",
-                self.amsgrad,
-                gradient=None if given == dtype else given,
-                variant=self._variant(),
-            )
-            state = [slot.values for slot in slots] + [slot.scales for slot in slots] + [remainder]
-            tensors = [variable.value, gradient, *(part.value for part in state if part is not None)]
+            form, tensors = self._form_and_tensors(kernel, gradient, variable)
             # In a `StatelessScope` the values are the caller's, which must stay as they are.
             if tensors[0] is not own_value(variable) or not kernel.applies(form, tensors):
                 return False
@@ -844,6 +832,49 @@ class Adam(keras.optimizers.Adam):
             k = coefficients if decays else coefficients._replace(shrinkage=0.0)
             kernel.step(form, columns, k, torch.get_num_threads(), number=step)
             torch.autograd.graph.increment_version(columns[0])
+        return True
+
+    def _form_and_tensors(self, kernel: Any, gradient: Any, variable: Any) -> tuple[Any, list]:
+        """How a variable is stored, and what the CPU kernel steps it by."""
+        slots, remainder = self._slots(variable), self._remainders[self._get_variable_index(variable)]
+        dtype, given = _keras_dtype(variable), _keras_dtype(gradient)
+        form = kernel.Form(
+            dtype,
+            moments.format_of(math.prod(variable.shape), self.moment_dtype),
+            self.parameter_rounding if dtype in rounding.NARROW else "nearest",
+            self.amsgrad,
+            gradient=None if given == dtype else given,
+            variant=self._variant(),
+        )
+        state = [slot.values for slot in slots] + [slot.scales for slot in slots] + [remainder]
+        return form, [variable.value, gradient, *(part.value for part in state if part is not None)]
+
+    def _step_rows_in_one_pass(self, gradient: Rows, variable: Any, learning_rate: Any) -> bool:
+        """The step of these rows by the CPU kernel; False, with nothing done, where it does not apply."""
+        import torch
+
+        kernel, rows = _cpu_kernel(), gradient.indices
+        if kernel is None or torch.compiler.is_compiling() or not self.adaptivity:
+            return False
+        form, tensors = self._form_and_tensors(kernel, gradient.values, variable)
+        index = self._get_variable_index(variable)
+        last = self._last_steps[index]
+        if tensors[0] is not own_value(variable) or not kernel.applies_to_rows(form, tensors):
+            return False
+        if last is not None and form.moments != "float32":  # which would be rounded twice
+            return False
+        step, rate = (_python_number(number) for number in (self._step(), learning_rate))
+        if last is not None:
+            missed = step - 1 - rows_of(last, rows)
+            for slot, decay in zip(self._slots(variable), self._decays(), strict=False):
+                moment = rows_of(slot.values, rows)
+                set_rows(slot.values, rows, rule.faded(moment, by_rows(missed, moment), decay, _array_namespace()))
+            set_rows(last, rows, 0 * missed + step)
+        setting = self._own.settings[self._own.places[index]]
+        k = self._numbers(step, _python_number(setting.rate(rate, self._iterations)), setting, 0.0, math)
+        k = k if self._use_weight_decay(variable) else k._replace(shrinkage=0.0)
+        kernel.step_rows(form, rows, tensors, k, torch.get_num_threads(), number=step)
+        torch.autograd.graph.increment_version(tensors[0])
         return True
 
     def _step_as_one_program(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adamkit import rounding, rule
+from adamkit.kernels import cpu
 from adamkit.torch.coefficients import coefficients, has_tensors
 from adamkit.torch.internals import foreach_copy_
 from adamkit.torch.state import MOMENTS, Slot, as_real, decoded, encoded, missed_by
@@ -93,6 +94,8 @@ def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, numbe
     values = gradient.values()
     if values.numel() == 0:
         return
+    if len(present) == 1 and _step_rows_in_one_pass(slot, present[0], values, group, k, number):
+        return
     held = (_entries(tensor, present) for tensor in state)
     part = slot._replace(tensors=(_entries(parameter, present), values.resolve_conj(), *held))
     whole = (parameter, *state)
@@ -112,6 +115,28 @@ def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, numbe
             old.index_copy_(0, present[0], value)
         else:
             old[present] = value
+
+
+def _step_rows_in_one_pass(
+    slot: Slot, rows: Tensor, values: Tensor, group: dict[str, Any], k: rule.Coefficients, number: int | Tensor
+) -> bool:
+    """The step of these rows by the CPU kernel; False, with nothing done, where it does not take them."""
+    parameter, _, *state = slot.tensors
+    tensors = (parameter, values, *state)
+    if group["differentiable"] or not isinstance(number, int) or not cpu.applies_to_rows(slot.form, tensors):
+        return False
+    if slot.last_step is not None and slot.form.moments != "float32":  # which would be rounded twice
+        return False
+    if slot.last_step is not None:
+        missed = number - 1 - slot.last_step[rows]
+        for column, decay in (("first", k.first_decay), ("second", k.second_decay)):
+            held = slot.column(column)
+            moment = held.index_select(0, rows)
+            held.index_copy_(0, rows, rule.faded(moment, missed_by(missed, moment), decay, OneTensor))
+        slot.last_step[rows] = number
+    threads = torch.get_num_threads()
+    cpu.step_rows(slot.form, rows, tensors, k, threads, number=number, maximize=group["maximize"])
+    return True
 
 
 def _entries(tensor: Tensor, present: tuple[Tensor, ...]) -> Tensor:

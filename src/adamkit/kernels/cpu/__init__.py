@@ -9,11 +9,13 @@ threads share the work.
 
 from importlib.util import find_spec
 
-from adamkit.kernels.cpu.fits import DTYPES, applies
-from adamkit.kernels.cpu.launch import compile_kernels, nonfinite, step, step_at
+from adamkit.kernels.cpu.fits import DTYPES, applies, applies_to_rows
+from adamkit.kernels.cpu.launch import compile_kernels, nonfinite, step, step_at, step_rows
 from adamkit.kernels.form import Form
 
-__all__ = ["DTYPES", "Form", "applies", "compile_kernels", "nonfinite", "step", "step_at"]
+__all__ = [
+    "DTYPES", "Form", "applies", "applies_to_rows", "compile_kernels", "nonfinite", "step", "step_at", "step_rows",
+]  # fmt: skip
 
 if find_spec("numba") is None:  # found out now, not in the first step: who can do without imports this in a `try`
     raise ImportError("Adam's kernel for the CPU needs Numba. Install it with: pip install 'adamkit[torch]'")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from adamkit import rounding
-from adamkit.kernels.form import Form
+from adamkit.kernels.form import PLAIN_TYPES, Form
 from adamkit.kernels.layout import gradient_fits, lie_alike
 
 DTYPES = ("float32", "float64", *rounding.NARROW)  # of parameters
@@ -21,6 +21,26 @@ def applies(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
         tensors: One for each of the form's columns that is a tensor, in that order.
     """
     return has_kernel(form) and all(tensor.is_cpu for tensor in tensors) and lie_alike(form, tensors)
+
+
+def applies_to_rows(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether `step_rows` can step rows of these: contiguous, and stored in no way that goes by the place in the whole.
+
+    Args:
+        form: How the parameter is stored.
+        tensors: One for each of the form's columns: of the gradient (n, …), of all others whole.
+    """
+    parameter, gradient, *state = tensors
+    if form.moments == "int8" or form.is_random() or not parameter.is_contiguous() or not gradient.numel():
+        return False
+    plain = type(gradient) in PLAIN_TYPES and gradient.is_cpu and gradient.is_contiguous() and not gradient.is_neg()
+    return (
+        plain
+        and gradient.dtype is form.columns()["gradient"]
+        and gradient.shape[1:] == parameter.shape[1:]
+        and has_kernel(form)
+        and applies(form._replace(gradient=None), (parameter, parameter, *state))  # one of the gradient's size
+    )
 
 
 def has_kernel(form: Form) -> bool:

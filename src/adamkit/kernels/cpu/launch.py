@@ -8,6 +8,7 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from adamkit import arrays, moments, rounding, rule, variants
@@ -73,10 +74,7 @@ def step_at(
         number: t, the number of the step.
         maximize: Climb the gradient instead of descending it.
     """
-    numbers = array("d" if form.parameter == "float64" else "f", scalars(coefficients, maximize, form.parameter))
-    if form.variant != ADAM:
-        numbers.extend((coefficients.gradient_share, coefficients.root_share, coefficients.clip))
-        numbers.extend(rule.shares_of_averaging(coefficients))
+    numbers = _numbers(form, coefficients, maximize)
     unit = moments.BLOCK if form.moments == "int8" else 1  # what no two threads may share
     starts = list(accumulate((-(-size // unit) * unit for size in sizes) if unit > 1 else sizes, initial=0))
     total = starts[-1]
@@ -85,6 +83,49 @@ def step_at(
     job = array("q", (0, len(sizes), piece, numbers.buffer_info()[0], number))
     job.extend(chain(*columns, sizes, starts))
     run(_kernel(form), job.buffer_info()[0], threads)
+
+
+def step_rows(
+    form: Form,
+    rows: torch.Tensor,
+    tensors: Sequence[torch.Tensor],
+    coefficients: rule.Coefficients,
+    threads: int,
+    *,
+    number: int = 0,
+    maximize: bool = False,
+) -> None:
+    """`step` of some rows of one parameter, for which `applies_to_rows` is true.
+
+    Args:
+        form: How the parameter is stored.
+        rows: (n,) int64, n >= 1, all different.
+        tensors: For each of the form's columns a tensor: of the gradient (n, …), of all others whole.
+        coefficients: The numbers of this step, as Python floats.
+        threads: At most so many threads share the work.
+        number: t, the number of the step.
+        maximize: Climb the gradient instead of descending it.
+    """
+    width, count = tensors[1].numel() // len(rows), len(rows)
+    numbers = _numbers(form, coefficients, maximize)
+    threads, piece = _shares(count * width, threads)
+    places = [rows.numpy()] * len(tensors)
+    places[1] = np.arange(count)
+    columns = [
+        one.data_ptr() + place * (width * one.element_size()) for one, place in zip(tensors, places, strict=True)
+    ]
+    head = (0, count, piece, numbers.buffer_info()[0], number)
+    job = np.concatenate([head, *columns, np.full(count, width), np.arange(count + 1) * width]).astype(np.int64)
+    run(_kernel(form), job.ctypes.data, threads)
+
+
+def _numbers(form: Form, coefficients: rule.Coefficients, maximize: bool) -> "array[float]":
+    """The numbers of a step, as the form's kernel takes them."""
+    numbers = array("d" if form.parameter == "float64" else "f", scalars(coefficients, maximize, form.parameter))
+    if form.variant != ADAM:
+        numbers.extend((coefficients.gradient_share, coefficients.root_share, coefficients.clip))
+        numbers.extend(rule.shares_of_averaging(coefficients))
+    return numbers
 
 
 def nonfinite(dtype: str, tensors: Sequence[torch.Tensor], threads: int) -> bytes:
