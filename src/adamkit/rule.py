@@ -119,8 +119,10 @@ def coefficients(
         k = _rectified(k, step, root, xp)
     if variant.adopt:  # c_t = t^¼, where the first step, which only sets v to g², is step 0
         k = k._replace(second_decay=_from_the_second(step, second_decay, xp), clip=(step - 1) ** 0.25)
-    if variant.schedule_free:  # its steps are of g, which needs no correction
-        k = k._replace(step_size=learning_rate * root, averaging=averaging)
+    if variant.schedule_free:  # its steps are of g, which needs no correction; of a step of z y takes 1 - β₁
+        k = k._replace(step_size=learning_rate * root * first_decay.complement, averaging=averaging)
+        if not _is_zero(k.shrinkage):
+            k = k._replace(shrinkage=k.shrinkage * first_decay.complement)
     return k
 
 
@@ -225,19 +227,20 @@ def averaging(learning_rate: Scalar, weight_sum: Scalar, xp: Any = math) -> Scal
 
 
 def _averaged(change: Array, lead: Array, k: Coefficients) -> tuple[Array, Array]:
-    """Schedule-free: what a step of z, z ← z - change, is for y, and the new x - y (Defazio et al. 2024, Algorithm 1).
+    """Schedule-free: what is taken from y, and the new x - y (Defazio et al. 2024, Algorithm 1).
 
     x ← (1 - c)·x + c·z and y ← (1 - β₁)·z + β₁·x. The parameter is y, and x - y is kept in place of m: it begins at 0
     and is small, as m, so that every format of m holds it, and x, which is to be used, needs no β₁ to be found.
+    `change` is 1 - β₁ of z's step: what y loses before x moves. z - x is then -(x - y)/(1 - β₁), which moves both.
     """
-    of_lead, of_change, kept, added = shares_of_averaging(k)
-    return of_lead * lead + of_change * change, kept * (lead + added * change)
+    of_lead, kept = shares_of_averaging(k)
+    lead = lead + change
+    return change + of_lead * lead, kept * lead
 
 
-def shares_of_averaging(k: Coefficients) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """Schedule-free: what y loses of x - y and of z's step; what x - y keeps, and what it first gains of that step."""
-    c, (beta, complement, _) = k.averaging, k.first_decay
-    return c * beta / complement, complement + beta * c, 1.0 - c, complement
+def shares_of_averaging(k: Coefficients) -> tuple[Scalar, Scalar]:
+    """Schedule-free: what y loses of x - y as x moves, and what x - y keeps."""
+    return k.averaging * k.first_decay.beta / k.first_decay.complement, 1.0 - k.averaging
 
 
 def _looking_ahead(

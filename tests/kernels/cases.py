@@ -84,7 +84,10 @@ def copies(columns):
 
 def coefficients(step=3, beta_1=0.9, beta_2=0.999, weight_decay=0.0, decoupled=True, variant=ADAM):
     first, second = rule.Decay.of(beta_1), rule.Decay.of(beta_2)
-    return rule.coefficients(step, 0.01, first, second, 1e-8, weight_decay, decoupled=decoupled, variant=variant)
+    c = 0.3 if variant.schedule_free else 0.0
+    return rule.coefficients(
+        step, 0.01, first, second, 1e-8, weight_decay, decoupled=decoupled, variant=variant, averaging=c
+    )
 
 
 def encoded(moment, name, form, number):

@@ -13,7 +13,8 @@ from adamkit import moments, rounding, rule
 from adamkit.kernels import cpu
 from adamkit.kernels.cpu import Form, launch
 from adamkit.kernels.cpu import threads as pools
-from tests.kernels.cases import FORMS, VARIANTS, WIDE, assert_same_bits, by_rule, coefficients, copies, draw
+from adamkit.variants import Variant
+from tests.kernels.cases import FORMS, VARIANTS, WIDE, array, assert_same_bits, by_rule, coefficients, copies, draw
 
 
 def take_step(form, columns, k, threads, number=3, **options):
@@ -84,6 +85,25 @@ def test_special_parameters_are_rounded_as_in_numpy(form):
         (x,), (y,) = ours[name], expected[name]
         assert torch.equal(x.isnan(), y.isnan())
         assert torch.equal(x[~x.isnan()], y[~x.isnan()])
+
+
+@pytest.mark.slow  # compiles a kernel
+def test_a_cautious_step_of_special_numbers_is_the_rules():
+    """Where the gradient is 0, tiny or not finite, and m too."""
+    form = Form(amsgrad=True, variant=Variant(cautious=True))
+    special = [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, torch.inf, -torch.inf, torch.nan]
+    gradient, first = (torch.tensor(x) for x in zip(*itertools.product(special, repeat=2), strict=True))
+    for second, k in ((1.0, coefficients(variant=form.variant)), (0.0, coefficients(1, 0.0, variant=form.variant))):
+        rest = [torch.full_like(gradient, second)]
+        ours = {"parameter": [torch.full_like(gradient, -0.0)], "gradient": [gradient], "first": [first]}
+        ours = copies(ours | {"second": rest, "largest": rest})
+        expected = copies(ours)
+        with np.errstate(all="ignore"):
+            by_rule(form, expected, k, 3)
+        take_step(form, ours, k, 1)
+        (x,), (y,) = ours["parameter"], expected["parameter"]
+        assert torch.equal(x.isnan(), y.isnan())
+        assert array(x[~x.isnan()]).tobytes() == array(y[~y.isnan()]).tobytes()  # -0.0 is another than 0.0
 
 
 def test_int8_blocks_of_special_numbers_are_stored_as_in_numpy():
