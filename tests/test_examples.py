@@ -30,11 +30,12 @@ def run(name: str, *arguments: str, backend: str = "jax", less: Mapping[str, str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "epochs"), [("jax", 50), ("tensorflow", 5), ("torch", 5)])
-def test_keras_quickstart_trains_on_every_backend(backend, epochs):
+@pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
+def test_keras_quickstart_trains_on_every_backend(backend):
     pytest.importorskip(backend)
-    printed = run("keras_quickstart.py", backend=backend, less={"epochs=50": f"epochs={epochs}"})
-    assert f"Epoch {epochs}/{epochs}" in printed
+    # Of random rows few epochs learn little: at the larger rate more than by which the loss is up and down.
+    printed = run("keras_quickstart.py", backend=backend, less={"epochs=50": "epochs=5", "rate=0.001": "rate=0.01"})
+    assert "Epoch 5/5" in printed
     losses = [float(loss) for loss in re.findall(r"loss: (\d\.\d+)(?=\n|\s*$)", printed)]
     assert losses[-1] < losses[0]
 
@@ -54,8 +55,8 @@ def test_lab_train_reads_digits():
 
 @pytest.mark.slow
 def test_sweep_digits_finds_a_setting_that_reads_digits_and_leaves_its_report(tmp_path):
-    printed = run("sweep_digits.py", str(tmp_path / "sweep"), less={"}, 256)": "}, 32)"})
-    assert "32 of 32 settings" in printed
+    printed = run("sweep_digits.py", str(tmp_path / "sweep"), less={"}, 256)": "}, 16)"})
+    assert "16 of 16 settings" in printed
     assert float(printed.split()[-1]) > 0.95
     assert "<html" in (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
 

@@ -64,6 +64,7 @@ def network(on_nonfinite):
     return model
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("train", ["fit", "lab"])
 def test_in_compiled_programs_too(train):
     def run(model, x, y):
