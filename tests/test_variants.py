@@ -96,7 +96,7 @@ def test_a_thousand_steps_are_those_of_pytorchs_radam():
 
 
 KINDS = [
-    {"nesterov": True},
+    {"nesterov": True, "momentum_decay": 0.004},
     {"rectified": True},
     {"cautious": True},
     {"adopt": True, "nesterov": True, "cautious": True},

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow  # seconds, all in all
 
 SWITCHES = [{"bias_correction": False}, {"adaptivity": False}, {"bias_correction": False, "adaptivity": False}]
 VARIANTS = [
-    {"nesterov": True, "rectified": True},
+    {"nesterov": True, "rectified": True, "momentum_decay": 1.0},
     {"cautious": True, "amsgrad": True},
     {"adopt": True, "nesterov": True, "cautious": True},
     {"schedule_free": True, "amsgrad": True},
@@ -57,12 +57,13 @@ def test_a_variant_trains_in_fit_and_is_saved():
     for eager in (False, True):
         keras.utils.set_random_seed(3)
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-        model.compile(Adam(0.01, nesterov=True, rectified=True), loss="mse", run_eagerly=eager)
+        model.compile(Adam(0.01, nesterov=True, rectified=True, momentum_decay=0.5), loss="mse", run_eagerly=eager)
         model.fit(x, x[:, :1], batch_size=8, epochs=2, shuffle=False, verbose=0)
         found.append(as_numpy(model.trainable_variables[0]))
     np.testing.assert_allclose(*found, rtol=1e-5)
     again = Adam.from_config(model.optimizer.get_config())
     assert (again.nesterov, again.rectified, again.cautious, again.adopt) == (True, True, False, False)
+    assert again.momentum_decay == 0.5
     with pytest.raises(ValueError, match=r"only Adam itself can become .* nesterov-rectified"):
         again.to_keras()
     with pytest.raises(ValueError, match="adopt=True does not go with epsilon_hat=True"):
