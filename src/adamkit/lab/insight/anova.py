@@ -110,7 +110,7 @@ def _sampled(features: np.ndarray, scales: np.ndarray, group_of: np.ndarray, ran
         root = np.linalg.cholesky(precision)
         half = solve_triangular(root, moments / noise, lower=True, check_finite=False)
         half += rng.standard_normal(len(scales))
-        coefficients = solve_triangular(root, half, lower=True, trans="T", check_finite=False)
+        coefficients = solve_triangular(root, half, lower=True, trans=1, check_finite=False)
         squares = rows - 2 * coefficients @ moments + coefficients @ gram @ coefficients  # of what is left
         noise = (max(squares, 0.0) / 2 + 1e-3) / rng.gamma(rows / 2)
         spread = np.bincount(group_of, coefficients**2 / scales)
