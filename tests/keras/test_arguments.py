@@ -267,7 +267,7 @@ def test_changing_over_keeps_schedules_exclusions_and_adamw():
 
 def test_only_an_adam_of_keras_can_be_changed_over():
     for wrong in (keras.optimizers.SGD(), Adam(), keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), "adam"):
-        with pytest.raises(TypeError, match=r"optimizer must be a keras.optimizers.Adam or AdamW. Received: "):
+        with pytest.raises(TypeError, match=r"optimizer must be a keras.optimizers.Adam, AdamW or Nadam. Received: "):
             Adam.from_keras(wrong)
 
 

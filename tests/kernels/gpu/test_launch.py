@@ -92,7 +92,7 @@ def test_elements_past_2_to_the_31_are_found_and_rounded_by_their_places(device)
 @pytest.mark.parametrize("form", [Form(moments="bfloat16"), Form("float16", "float32", "stochastic")])
 def test_steps_that_are_counted_on_the_device_are_those_of_the_host(form, device):
     group = {"lr": torch.tensor(0.01), "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
-    group |= dict.fromkeys(SWITCHES, False) | {"decoupled_weight_decay": True, "auto": False}
+    group |= dict.fromkeys(SWITCHES, False) | {"decoupled_weight_decay": True, "auto": False, "momentum_decay": None}
     sizes, steps = [70, 5], [1, 1000]
     ours, expected = for_both(draw(6, sizes, form), 0, device)
     for place, step in enumerate(steps):
