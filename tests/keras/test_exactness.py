@@ -168,14 +168,14 @@ def test_bfloat16_moments_follow_float32_ones():
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="the kernel steps PyTorch's tensors")
 @pytest.mark.parametrize("options", [{}, {"amsgrad": True, "weight_decay": 0.1}, {"clipnorm": 0.5}], ids=str)
 def test_the_kernel_and_the_rule_give_the_same_bits(options, monkeypatch):
-    from adamkit.keras import adam as module
+    from adamkit.keras import one_pass
 
-    kernel = module._cpu_kernel()
+    kernel = one_pass.cpu_kernel()
     launches = []
     monkeypatch.setattr(kernel, "step", lambda *a, step=kernel.step, **b: launches.append(1) or step(*a, **b))
     results = []
     for used in (kernel, None):
-        monkeypatch.setattr(module, "_cpu_kernel", lambda used=used: used)
+        monkeypatch.setattr(one_pass, "cpu_kernel", lambda used=used: used)
         rng = np.random.default_rng(4)
         variables = [keras.Variable(rng.normal(size=shape), dtype=d) for shape, d in (((7, 5), WIDE[0]), (3, WIDE[1]))]
         optimizer = Adam(0.01, **options)

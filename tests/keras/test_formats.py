@@ -210,14 +210,14 @@ def test_narrow_moments_train_compiled_clipped_averaged_accumulated_and_scaled(m
     [("float32", "nearest"), *((d, r) for d in rounding.NARROW for r in rounding.ROUNDINGS)],
 )
 def test_the_kernel_and_operations_give_the_same_bits(dtype, parameter_rounding, moment_dtype, monkeypatch):
-    from adamkit.keras import adam as module
+    from adamkit.keras import one_pass
 
-    kernel = module._cpu_kernel()
+    kernel = one_pass.cpu_kernel()
     launches = []
     monkeypatch.setattr(kernel, "step", lambda *a, step=kernel.step, **k: launches.append(1) or step(*a, **k))
     results = []
     for used in (kernel, None):
-        monkeypatch.setattr(module, "_cpu_kernel", lambda used=used: used)
+        monkeypatch.setattr(one_pass, "cpu_kernel", lambda used=used: used)
         rng = np.random.default_rng(4)
         variables = [keras.Variable(rng.normal(size=shape), dtype=dtype) for shape in (LARGE, (7,))]
         optimizer = Adam(0.001, moment_dtype=moment_dtype, parameter_rounding=parameter_rounding, weight_decay=0.1)

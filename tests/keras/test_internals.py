@@ -161,6 +161,14 @@ def test_exclusions_from_weight_decay_are_copied(how):
     np.testing.assert_allclose(as_numpy(weight), 0.95)
 
 
+def test_gradients_are_summed_in_variables_of_the_optimizer():
+    optimizer, variables = built(gradient_accumulation_steps=2)
+    assert hasattr(optimizer, "_accumulated_gradients"), lacks("Optimizer", "_accumulated_gradients")
+    optimizer.apply([2 * ops.ones(3), 3 * ops.ones(3)], variables)
+    for kept, expected in zip(internals.accumulators_of(optimizer), (2, 3), strict=True):
+        np.testing.assert_array_equal(as_numpy(kept), np.full(3, expected))
+
+
 def test_a_variable_has_its_own_value_inside_a_scope_too():
     variable = keras.Variable(np.ones(2, "float32"))
     assert hasattr(variable, "_value"), lacks("Variable", "_value")
@@ -281,13 +289,13 @@ def test_what_adam_uses_of_itself_is_there(name):
 
 def test_keras_says_which_variable_is_which_and_which_decays():
     optimizer, (weight, bias) = built(weight_decay=0.1)
-    assert [optimizer._get_variable_index(variable) for variable in (weight, bias)] == [0, 1]
+    assert [internals.index_of(optimizer, variable) for variable in (weight, bias)] == [0, 1]
     optimizer.exclude_from_weight_decay(var_list=[bias])
     assert optimizer._use_weight_decay(weight)
     assert not optimizer._use_weight_decay(bias)
-    assert not optimizer._overwrite_variable_with_gradient(weight)
+    assert not internals.is_overwritten(optimizer, weight)
     bias.overwrite_with_gradient = True
-    assert optimizer._overwrite_variable_with_gradient(bias)
+    assert internals.is_overwritten(optimizer, bias)
 
 
 # No other file.
@@ -298,7 +306,7 @@ def private_names_of_keras():
     """What Keras's objects have that begins with an underscore, and is not a word of Python's own or ours."""
     optimizer, (variable, _) = built(BASE, amsgrad=True, use_ema=True)
     made = model()
-    things = (optimizer, variable, made, made.layers[0], made.optimizer, keras.optimizers.LossScaleOptimizer(optimizer))
+    things = (optimizer, variable, made, made.layers[0], keras.optimizers.LossScaleOptimizer(optimizer))
     names = {name for thing in things for name in dir(thing) if name.startswith("_") and not name.startswith("__")}
     ours = {name for kind in Adam.__mro__ if kind.__module__.startswith("adamkit") for name in vars(kind)}
     return names - (ours - set(dir(BASE))) - {"_replace", "_fields", "_asdict", "_make"}  # of named tuples

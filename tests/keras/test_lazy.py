@@ -219,12 +219,12 @@ def test_a_look_up_is_that_of_keras(words):
 @pytest.fixture
 def sparse_steps(monkeypatch):
     """A list that has an entry for each step, or trace of one, of some rows."""
+    from adamkit.keras import adam, rows
+
     found = []
-    step_rows, in_one_pass = Adam._step_rows, Adam._step_rows_in_one_pass
-    monkeypatch.setattr(Adam, "_step_rows", lambda self, *args: found.append(1) or step_rows(self, *args))
-    monkeypatch.setattr(
-        Adam, "_step_rows_in_one_pass", lambda self, *args: in_one_pass(self, *args) and (found.append(1) or True)
-    )
+    step_rows, in_one_pass = rows.step_rows, rows.step_rows_in_one_pass
+    monkeypatch.setattr(adam, "step_rows", lambda *args: found.append(1) or step_rows(*args))
+    monkeypatch.setattr(rows, "step_rows_in_one_pass", lambda *args: in_one_pass(*args) and (found.append(1) or True))
     return found
 
 

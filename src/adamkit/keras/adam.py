@@ -1,55 +1,32 @@
 """Adam for Keras 3, on the JAX, TensorFlow and PyTorch backends."""
 
 import contextlib
-import functools
 import math
-import warnings
-import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from adamkit import arrays, moments, prodigy, rounding, rule, variants
+from adamkit import moments, prodigy, rounding, rule, variants
 from adamkit.blockwise import LAST, axes_of_blocks, shape_of_blocks
-from adamkit.description import Description, Row, described, formats
+from adamkit.description import Description, described
 from adamkit.guards import check_nonfinite, not_finite
+from adamkit.keras import conversion
+from adamkit.keras.arithmetic import arithmetic_dtype, dtype_of, int32, learning_rate_in_float32, namespace, number
+from adamkit.keras.automatic import check_auto, step_with_found_rate
 from adamkit.keras.averages import let_models_follow
-from adamkit.keras.groups import Groups, Setting, with_schedules
-from adamkit.keras.internals import (
-    averages_of,
-    copy_exclusions,
-    layout_of_blocks,
-    layout_of_rows,
-    layout_without,
-    learning_rate_of,
-    own_value,
-    trained_by,
-)
+from adamkit.keras.coefficients import coefficients, numbers_of
+from adamkit.keras.describing import row
+from adamkit.keras.groups import Groups, with_schedules
+from adamkit.keras.guards import apply_guarded
+from adamkit.keras.internals import averages_of, layout_of_blocks, layout_of_rows, layout_without, trained_by
 from adamkit.keras.lookups import let_training_be_sparse, sparse_lookups
-from adamkit.keras.sparse import (
-    Rows,
-    checked_lazy,
-    dense,
-    is_sparse,
-    once,
-    rows_of,
-    set_rows,
-    summed,
-    taken,
-    with_values,
-)
-from adamkit.keras.state import MOMENT_NAMES, Slot, by_rows, copy_state, fade, load_state, slots, split_last_steps
-from adamkit.variants import ADAM, SWITCHES, Variant
-
-_PARTS = ("bias_correction", "adaptivity")  # of the rule, that can be left out
-_OWN_ARGUMENTS = (
-    "epsilon_hat", "moment_dtype", "parameter_rounding", "rounding_seed", "on_nonfinite", *_PARTS, *SWITCHES,
-    "momentum_decay", "groups", "lazy",
-)  # fmt: skip
-_PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
+from adamkit.keras.one_pass import step_as_one_program, step_in_one_pass
+from adamkit.keras.rows import catch_up, step_rows, step_sparse
+from adamkit.keras.sparse import Rows, checked_lazy, dense, is_sparse, once, widened, with_values
+from adamkit.keras.state import MOMENT_NAMES, Slot, loaded
+from adamkit.variants import Variant
 
 
 @keras.saving.register_keras_serializable(package="adamkit")
@@ -198,15 +175,15 @@ class Adam(keras.optimizers.Adam):
             learning_rate = prodigy.START
         checked: Any = learning_rate
         if not callable(learning_rate):  # a schedule is callable
-            checked = rule.check_number("learning_rate", _number(learning_rate))
-        with _learning_rate_in_float32():
+            checked = rule.check_number("learning_rate", number(learning_rate))
+        with learning_rate_in_float32():
             super().__init__(
                 learning_rate=checked,
-                beta_1=rule.check_number("beta_1", _number(beta_1), below=1),
-                beta_2=rule.check_number("beta_2", _number(beta_2), below=1),
-                epsilon=rule.check_number("epsilon", _number(epsilon)),
+                beta_1=rule.check_number("beta_1", number(beta_1), below=1),
+                beta_2=rule.check_number("beta_2", number(beta_2), below=1),
+                epsilon=rule.check_number("epsilon", number(epsilon)),
                 amsgrad=rule.check_flag("amsgrad", amsgrad),
-                weight_decay=None if weight_decay is None else rule.check_number("weight_decay", _number(weight_decay)),
+                weight_decay=None if weight_decay is None else rule.check_number("weight_decay", number(weight_decay)),
                 clipnorm=clipnorm,
                 clipvalue=clipvalue,
                 global_clipnorm=global_clipnorm,
@@ -238,7 +215,7 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon,
         )
         self.nesterov, self.rectified, self.cautious, self.adopt, self.schedule_free, self.blockwise = checked
-        self.momentum_decay = rule.check_momentum_decay(_number(momentum_decay), nesterov=nesterov)
+        self.momentum_decay = rule.check_momentum_decay(number(momentum_decay), nesterov=nesterov)
         if schedule_free:
             let_models_follow()
         self.finds_rate = is_auto
@@ -259,7 +236,7 @@ class Adam(keras.optimizers.Adam):
             lookups_on_jax.let_training_be_sparse()
         self._grouping = groups if isinstance(groups, Groups) else Groups(groups)
         if is_auto:
-            self._check_auto()
+            check_auto(self)
 
     @property
     def groups(self) -> dict[str, dict[str, Any]] | None:
@@ -271,7 +248,7 @@ class Adam(keras.optimizers.Adam):
         if self.built:
             return
         for variable in var_list if self.moment_dtype == "int8" else ():
-            if _keras_dtype(variable) == "float64":
+            if dtype_of(variable) == "float64":
                 raise ValueError(
                     "moment_dtype='int8' is for variables of float32, bfloat16 or float16; float64 ones need "
                     f"moment_dtype='float32', which keeps float64. Received: {variable.path} of dtype float64"
@@ -291,19 +268,6 @@ class Adam(keras.optimizers.Adam):
             added = self.add_variable_from_reference
             self._starts = {id(variable): added(variable, name="start") for variable in trained}
             self._sums = {id(variable): added(variable, name="sum") for variable in trained}
-
-    def _check_auto(self) -> None:
-        for name, reason in prodigy.REFUSED.items():
-            if getattr(self, name):
-                raise ValueError(f"learning_rate='auto' does not go with {name}=True: {reason}. Received: both")
-        if not self.adaptivity:
-            raise ValueError(
-                "learning_rate='auto' needs adaptivity=True: its estimate is of Adam's steps. Received: False"
-            )
-        if any("learning_rate" in name for own in (self.groups or {}).values() for name in own):
-            raise ValueError(
-                "learning_rate='auto' does not go with learning rates in groups: it is for all. Received: both"
-            )
 
     def _add_scales(self, variables: Any) -> list[list]:
         """For each variable and each of its moments the variable that holds its scales, or None."""
@@ -327,7 +291,7 @@ class Adam(keras.optimizers.Adam):
         return scales
 
     def _add_remainder(self, variable: Any) -> Any:
-        kept = rounding.remainder_dtype(_keras_dtype(variable), self.parameter_rounding)
+        kept = rounding.remainder_dtype(dtype_of(variable), self.parameter_rounding)
         if kept is None or self._overwrite_variable_with_gradient(variable):
             return None
         return self.add_variable_from_reference(variable, name="remainder")
@@ -367,11 +331,11 @@ class Adam(keras.optimizers.Adam):
             trainable_variables: List of the variables, in the same order. May be left out once the optimizer is built.
         """
         # Widened first, so that unscaling, clipping and accumulation do not overflow or round either.
-        grads = [_widened(gradient) for gradient in grads]
+        grads = [widened(gradient) for gradient in grads]
         grads = [dense(one) if isinstance(one, Rows) and not self.lazy else one for one in grads]
         if self.on_nonfinite == "propagate":
             return super().apply(grads, trainable_variables)
-        return self._apply_guarded(grads, trainable_variables)
+        return apply_guarded(self, super().apply, grads, trainable_variables)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         """As in Keras: what `apply` would make of these values of the variables."""
@@ -414,41 +378,7 @@ class Adam(keras.optimizers.Adam):
                 f"{self.name} must be built before it is described: optimizer.build(model.trainable_variables)"
             )
         trained = (v for v in trained_by(self) if not self._overwrite_variable_with_gradient(v))
-        return described(self._row(variable) for variable in trained)
-
-    def _row(self, variable: Any) -> Row:
-        index = self._get_variable_index(variable)
-        place, slots, remainder = self._own.places[index], self._slots(variable), self._remainders[index]
-        kept = [part for part in self._state([variable]) if part is not self._averages]
-        kept += [averages_of(self)[index]] if self.use_ema else []
-        kept += [self._accumulated_gradients[index]] if self.gradient_accumulation_steps else []
-        kept += [self._starts[id(variable)], self._sums[id(variable)]] if self.finds_rate else []
-        rate = _python_number(self._own.settings[place].rate(self.learning_rate, self._iterations))
-        decay = self._own.settings[place].weight_decay
-        decay = (self.weight_decay or 0.0) if decay is None else decay
-        size = math.prod(variable.shape)
-        stored = [self._moment_format(slot.name, size) for slot in slots]
-        dtype = _keras_dtype(variable)
-        return Row(
-            (_listed(self._own.patterns[place]) or "all others") if self.groups else "all",
-            1,
-            size,
-            formats(
-                dtype,
-                [dtype if dtype == "float64" and one == "float32" else one for one in stored],
-                None if remainder is None else remainder.dtype,
-            ),
-            sum(math.prod(part.shape) * _itemsize(part) for part in kept),
-            {
-                "learning_rate": float(f"{rate:.6g}"),
-                "beta_1": self.beta_1,
-                "beta_2": self.beta_2,
-                "epsilon": self.epsilon,
-                "weight_decay": decay if self._use_weight_decay(variable) else 0.0,
-            }
-            | {name: True for name in ("amsgrad", "epsilon_hat", "finds_rate", *SWITCHES) if getattr(self, name)}
-            | ({} if self.momentum_decay is None else {"momentum_decay": self.momentum_decay}),
-        )
+        return described(row(self, variable) for variable in trained)
 
     def finalize_variable_values(self, var_list):
         """As in Keras, at the end of `fit`; with `on_nonfinite="raise"` also the error of a step in it."""
@@ -517,7 +447,7 @@ class Adam(keras.optimizers.Adam):
         for variable in trained_by(self):
             wide, lead = self._wide(variable), self._lead(variable)
             x = wide if lead is None else wide + lead * ops.cast(1.0 - self._averages[1], lead.dtype)
-            found.append(ops.cast(x, _keras_dtype(variable)))
+            found.append(ops.cast(x, dtype_of(variable)))
         return found
 
     def averaged_state(self) -> list:
@@ -528,61 +458,19 @@ class Adam(keras.optimizers.Adam):
     def _lead(self, variable: Any) -> Any:
         """With `schedule_free`: x - y, which is kept in place of m; None where a step does not train the variable."""
         slot = self._slots(variable)[0]
-        return None if slot.values is None else slot.read(_arithmetic_dtype(variable))
+        return None if slot.values is None else slot.read(arithmetic_dtype(variable))
 
     def _guard_now(self) -> np.ndarray:
         return np.asarray(ops.convert_to_numpy(self._guard.value))
 
-    def _apply_guarded(self, grads: list, trainable_variables: Any) -> Any:
-        """`apply`, where all gradients are finite; else nothing but a note of it."""
-        if not self.built:
-            with keras.name_scope(self.name, caller=self):
-                self.build(trainable_variables)
-        lazily = [summed(g)[1] if self.lazy and is_sparse(g) else dense(g) for g in grads]
-        finite = [None if g is None else ops.all(ops.isfinite(g)) for g in lazily]
-        all_finite = functools.reduce(ops.logical_and, [one for one in finite if one is not None], True)
-        place = functools.reduce(  # of the first that is not
-            lambda later, one: later if one[1] is None else ops.where(one[1], later, one[0]),
-            reversed(list(enumerate(finite))),
-            len(finite),
-        )
-        skips = self.on_nonfinite == "skip"
-        if _is_known(all_finite):
-            if bool(all_finite):
-                return super().apply(grads, trainable_variables)
-            if skips:
-                self._guard.assign(self._guard + np.array([1, 0], "int32"))
-                return None
-            variables = trained_by(self) if trainable_variables is None else list(trainable_variables)
-            raise not_finite(variables[int(np.asarray(ops.convert_to_numpy(place)))].path, int(self.iterations) + 1)
-        note = self._guard.value
-        if skips:
-            noted = ops.add(note, ops.stack([ops.cast(ops.logical_not(all_finite), "int32"), 0]))
-        else:
-            new = ops.stack([ops.cast(self._step(), "int32"), ops.cast(place, "int32")])
-            goes_on = ops.logical_and(all_finite, ops.equal(note[0], 0))
-            noted = ops.where(ops.logical_or(goes_on, ops.not_equal(note[0], 0)), note, new)
-            all_finite = goes_on
-        state = [*trained_by(self), *self.variables]
-        # On TensorFlow the value of a variable is the variable, which a step changes.
-        value_of = ops.copy if keras.backend.backend() == "tensorflow" else ops.convert_to_tensor
-        before = [value_of(variable) for variable in state]
-        super().apply(grads, trainable_variables)
-        for variable, value in zip(state, before, strict=True):
-            now = value_of(variable)
-            if now is not value:
-                variable.assign(ops.where(all_finite, now, value))
-        self._guard.assign(noted)
-        return None
-
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable."""
-        dtype = _arithmetic_dtype(variable)
-        coefficients = _cast(self._of(variable, self._coefficients(learning_rate)), dtype)
+        dtype = arithmetic_dtype(variable)
+        k = numbers_of(self, variable, coefficients(self, learning_rate), dtype)
         if self.lazy and is_sparse(gradient):
-            self._step_rows(gradient, variable, coefficients, dtype)
+            step_rows(self, gradient, variable, k, dtype)
             return
-        self._catch_up(variable)
+        catch_up(self, variable)
         slots = self._slots(variable)
         first, second, *maximum = (slot.read(dtype) for slot in slots)
         new = rule.update(
@@ -591,78 +479,29 @@ class Adam(keras.optimizers.Adam):
             first,
             second,
             maximum[0] if maximum else None,
-            coefficients,
-            _array_namespace(),
+            k,
+            namespace(),
         )
         self._assign_wide(variable, new.parameter)
         for slot, moment in zip(slots, new[1:], strict=False):
             slot.write(moment, self._step(), self.assign)
 
-    def _step_rows(self, gradient: Any, variable: Any, coefficients: rule.Coefficients, dtype: str) -> None:
-        """One step of the rows of a variable that a sparse gradient has."""
-        xp = _array_namespace()
-        rows, values = summed(gradient)
-        here, slots = rows_of(variable, rows), self._slots(variable)
-        parts = [slot._replace(values=rows_of(slot.values, rows)) for slot in slots]
-        remainder = self._remainders[self._get_variable_index(variable)]
-        narrow = _keras_dtype(variable) in rounding.NARROW
-        kept = None if remainder is None else rows_of(remainder, rows)
-        wide = rounding.restore(here, kept, ops) if narrow else here
-        first, second, *maximum = (part.read(dtype) for part in parts)
-        last = self._last_steps[self._get_variable_index(variable)]
-        if last is not None:
-            before: Any = rows_of(last, rows)
-            missed = by_rows(_int32(self.iterations) - before, first)
-            first = rule.faded(first, missed, coefficients.first_decay, xp)
-            second = rule.faded(second, missed, coefficients.second_decay, xp)
-            set_rows(last, rows, 0 * before + _int32(self._step()))
-        largest = maximum[0] if maximum else None
-        new = rule.update(wide, ops.cast(values, dtype), first, second, largest, coefficients, xp)
-        if narrow:
-            index = self._get_variable_index(variable)
-            key = rounding.random_key(self.rounding_seed, self._step(), index, ops)
-            here, kept = rounding.store(new.parameter, _keras_dtype(variable), self.parameter_rounding, key, ops)
-            if kept is not None:
-                set_rows(remainder, rows, kept)
-        set_rows(variable, rows, here if narrow else new.parameter)
-        for slot, part, moment in zip(slots, parts, new[1:], strict=False):
-            part.write(moment, self._step(), lambda _, value, slot=slot: set_rows(slot.values, rows, value))
-
     def missed_steps(self, variable: Any) -> Any:
         """With `lazy="exact"`: how many steps, (rows,), have been made since m and v of each row; else None."""
         last = self._last_steps[self._get_variable_index(variable)]
-        return None if last is None else _int32(self.iterations) - ops.convert_to_tensor(last)
-
-    def _catch_up(self, variable: Any) -> None:
-        """Before a step of all rows: m and v of those that missed steps, as dense Adam has them."""
-        missed = self.missed_steps(variable)
-        if missed is None:
-            return
-        if keras.backend.backend() == "jax":  # where a branch cannot assign
-            self._fade(variable, missed)
-        else:
-            ops.cond(ops.any(missed > 0), lambda: self._fade(variable, missed), lambda: None)
-        last = self._last_steps[self._get_variable_index(variable)]
-        self.assign(last, 0 * last + _int32(self._step()))
-
-    def _fade(self, variable: Any, missed: Any) -> None:
-        """Give m and v of each row so many steps, (rows,), whose gradient is 0."""
-        fade(self._slots(variable)[:2], missed, self._decays(), self._step(), self.assign)
-
-    def _decays(self) -> tuple[rule.Decay, rule.Decay]:
-        return _decay(self.beta_1), _decay(self.beta_2)
+        return None if last is None else int32(self.iterations) - ops.convert_to_tensor(last)
 
     def _wide(self, variable: Any) -> Any:
         """The number that a variable and its remainder stand for, in the dtype of the arithmetic."""
-        if _keras_dtype(variable) not in rounding.NARROW:
-            return ops.cast(variable, _arithmetic_dtype(variable))
+        if dtype_of(variable) not in rounding.NARROW:
+            return ops.cast(variable, arithmetic_dtype(variable))
         remainder = self._remainders[self._get_variable_index(variable)]
         kept = None if remainder is None else ops.convert_to_tensor(remainder)
         return rounding.restore(ops.convert_to_tensor(variable), kept, ops)
 
     def _assign_wide(self, variable: Any, value: Any) -> None:
         """Give a variable, and its remainder, a value of the dtype of the arithmetic."""
-        dtype = _keras_dtype(variable)
+        dtype = dtype_of(variable)
         if dtype not in rounding.NARROW:
             self.assign(variable, ops.cast(value, dtype))
             return
@@ -675,73 +514,24 @@ class Adam(keras.optimizers.Adam):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if self._estimate is not None:
-            self._step_with_found_rate(grads, trainable_variables, learning_rate)
+            step_with_found_rate(self, super()._backend_update_step, grads, trainable_variables, learning_rate)
             return
         self._step_all(grads, trainable_variables, learning_rate)
         if self._averages is not None:
             weight = rule.averaging_weight(ops.cast(learning_rate, "float32"))
             self._averages.assign(self._averages + ops.stack([weight, ops.zeros_like(weight)]))
 
-    def _step_with_found_rate(self, grads: Any, variables: Any, learning_rate: Any) -> None:
-        """A step by d, which is the learning rate, and the d of the next one."""
-        d, first = ops.cast(learning_rate, "float32"), ops.equal(self.iterations, 0)
-        beta_1, beta_2 = _decay(self.beta_1), _decay(self.beta_2)
-        correction: Any = 1.0
-        if self.bias_correction:
-            with _float64():
-                rates = [
-                    rule.bias_correction(ops.cast(self._step(), "float64"), beta, ops) for beta in (beta_1, beta_2)
-                ]
-                correction = ops.cast(ops.sqrt(rates[1]) / rates[0], "float32")
-        weight: Any = prodigy.weight(d, correction)
-        root: Any = ops.sqrt(ops.cast(beta_2.beta, "float32"))
-        agreement: Any = 0.0
-        size: Any = 0.0
-        scaled = []
-        for gradient, variable in zip(grads, variables, strict=True):
-            dtype = _arithmetic_dtype(variable)
-            g: Any = ops.cast(dense(gradient), dtype)
-            wide = self._wide(variable)
-            start, kept = self._starts[id(variable)], self._sums[id(variable)]
-            begun: Any = ops.where(first, ops.cast(wide, start.dtype), ops.convert_to_tensor(start))
-            before: Any = ops.convert_to_tensor(kept)
-            s = before * ops.cast(root, dtype) + g * ops.cast(weight, dtype)
-            agreement = agreement + ops.cast(ops.sum(g * (begun - wide)), "float32")
-            size = size + ops.cast(ops.sum(ops.abs(s)), "float32")
-            self.assign(start, begun)
-            self.assign(kept, s)
-            scaled.append(ops.cast(d, dtype) * g)
-        after = prodigy.advanced(prodigy.Estimate(d, self._estimate[0]), weight * agreement, size, root, ops)
-        coefficients = self._coefficients(d)
-        with _float64():
-            found = ops.cast(after.distance, "float64")
-            coefficients = [k._replace(epsilon=k.epsilon * found) for k in coefficients]
-        super()._backend_update_step(scaled, variables, coefficients)
-        self._estimate.assign(ops.reshape(after.agreement, (1,)))
-        self._learning_rate.assign(after.distance)
-
     def _step_all(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         backend = keras.backend.backend()
         if backend == "torch" and self.lazy:
-            grads, trainable_variables = self._step_sparse(grads, trainable_variables, learning_rate)
-        if backend == "torch" and self._step_in_one_pass(grads, trainable_variables, learning_rate):
+            grads, trainable_variables = step_sparse(self, grads, trainable_variables, learning_rate)
+        if backend == "torch" and step_in_one_pass(self, grads, trainable_variables, learning_rate):
             return
-        if backend == "jax" and self._step_as_one_program(grads, trainable_variables, learning_rate):
+        if backend == "jax" and step_as_one_program(self, grads, trainable_variables, learning_rate):
             return
         if backend != "tensorflow" or not _is_distributed():  # else each replica is given the learning rate alone
-            learning_rate = self._coefficients(learning_rate)
+            learning_rate = coefficients(self, learning_rate)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
-
-    def _step_sparse(self, grads: Any, variables: Any, learning_rate: Any) -> tuple[list, list]:
-        """The step of variables with sparse gradients; what is left for a step of all rows."""
-        pairs = list(zip(grads, variables, strict=True))
-        for gradient, variable in pairs:
-            if not is_sparse(gradient):
-                self._catch_up(variable)
-            elif not self._step_rows_in_one_pass(gradient, variable, learning_rate):
-                self.update_step(gradient, variable, self._coefficients(learning_rate))
-        left = [pair for pair in pairs if not is_sparse(pair[0])]
-        return [gradient for gradient, _ in left], [variable for _, variable in left]
 
     def _clip_gradients(self, grads):
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
@@ -753,166 +543,6 @@ class Adam(keras.optimizers.Adam):
     def _step(self) -> Any:
         """The number t of the step in progress, from 1."""
         return ops.add(self.iterations, 1)
-
-    def _coefficients(self, learning_rate: Any) -> list[rule.Coefficients]:
-        """The numbers of this step, in float64 (a few scalars, so it costs nothing) until a variable's dtype is known.
-
-        One for each setting of `groups`. `learning_rate` may be all this already.
-        """
-        if isinstance(learning_rate, list):
-            return learning_rate
-        with _float64():
-            step, rate = ops.cast(self._step(), "float64"), ops.cast(learning_rate, "float64")
-            own = [setting.rate(rate, self._iterations) for setting in self._own.settings]
-            own = [ops.cast(rate, "float64") if ops.is_tensor(rate) else rate for rate in own]
-            c = self._averaging(rate, ops)
-            return [self._numbers(step, *numbers, c, ops) for numbers in zip(own, self._own.settings, strict=True)]
-
-    def _of(self, variable: Any, coefficients: list[rule.Coefficients]) -> rule.Coefficients:
-        """The numbers of a variable."""
-        k = coefficients[self._own.places[self._get_variable_index(variable)]]
-        return k if self._use_weight_decay(variable) else k._replace(shrinkage=0.0)
-
-    def _numbers(self, step: Any, learning_rate: Any, setting: Setting, averaging: Any, xp: Any) -> rule.Coefficients:
-        decay = self.weight_decay if setting.weight_decay is None else setting.weight_decay
-        return rule.coefficients(
-            step,
-            learning_rate,
-            _decay(self.beta_1),
-            _decay(self.beta_2),
-            self.epsilon,
-            0.0 if decay is None else decay,
-            epsilon_hat=self.epsilon_hat,
-            bias_correction=self.bias_correction,
-            adaptivity=self.adaptivity,
-            variant=self._variant(),
-            averaging=averaging,
-            momentum_decay=self.momentum_decay,
-            xp=xp,
-        )
-
-    def _averaging(self, learning_rate: Any, xp: Any) -> Any:
-        """With `schedule_free`: what this step counts in the average; groups count alike."""
-        if self._averages is None:
-            return 0.0
-        if xp is math:
-            weight_sum = float(np.asarray(ops.convert_to_numpy(self._averages.value))[0])
-        else:
-            weight_sum = ops.cast(self._averages[0], "float64")
-        return rule.averaging(learning_rate, weight_sum, xp)
-
-    def _variant(self) -> Variant:
-        return Variant(*[getattr(self, name) for name in SWITCHES])
-
-    def _step_in_one_pass(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:
-        """The step of all variables by the CPU kernel; False, with nothing done, where it does not apply."""
-        import torch
-
-        kernel = _cpu_kernel()
-        if kernel is None or torch.compiler.is_compiling() or not self.adaptivity:
-            return False
-        groups: dict[Any, list] = {}  # the columns' entries of each variable, by form, setting and whether it decays
-        for gradient, variable in zip(gradients, variables, strict=True):
-            index = self._get_variable_index(variable)
-            form, tensors = self._form_and_tensors(kernel, gradient, variable)
-            # In a `StatelessScope` the values are the caller's, which must stay as they are.
-            if tensors[0] is not own_value(variable) or not kernel.applies(form, tensors):
-                return False
-            key = (form, self._own.places[index], self._use_weight_decay(variable))
-            groups.setdefault(key, []).append((*tensors, index))
-        step, rate = (_python_number(number) for number in (self._step(), learning_rate))
-        for (form, place, decays), rows in groups.items():
-            setting = self._own.settings[place]
-            own = _python_number(setting.rate(rate, self._iterations))
-            coefficients = self._numbers(step, own, setting, self._averaging(rate, math), math)
-            *columns, indices = zip(*rows, strict=True)
-            if "key" in form.columns():
-                key = rounding.random_key(self.rounding_seed, step, np.array(indices, "int32"), np)
-                columns.append(key.tolist())
-            k = coefficients if decays else coefficients._replace(shrinkage=0.0)
-            kernel.step(form, columns, k, torch.get_num_threads(), number=step)
-            torch.autograd.graph.increment_version(columns[0])
-        return True
-
-    def _form_and_tensors(self, kernel: Any, gradient: Any, variable: Any) -> tuple[Any, list]:
-        """How a variable is stored, and what the CPU kernel steps it by."""
-        slots, remainder = self._slots(variable), self._remainders[self._get_variable_index(variable)]
-        dtype, given = _keras_dtype(variable), _keras_dtype(gradient)
-        form = kernel.Form(
-            dtype,
-            moments.format_of(math.prod(variable.shape), self.moment_dtype),
-            self.parameter_rounding if dtype in rounding.NARROW else "nearest",
-            self.amsgrad,
-            gradient=None if given == dtype else given,
-            variant=self._variant(),
-        )
-        state = [slot.values for slot in slots] + [slot.scales for slot in slots] + [remainder]
-        return form, [variable.value, gradient, *(part.value for part in state if part is not None)]
-
-    def _step_rows_in_one_pass(self, gradient: Rows, variable: Any, learning_rate: Any) -> bool:
-        """The step of these rows by the CPU kernel; False, with nothing done, where it does not apply."""
-        import torch
-
-        kernel, rows = _cpu_kernel(), gradient.indices
-        if kernel is None or torch.compiler.is_compiling() or not self.adaptivity:
-            return False
-        form, tensors = self._form_and_tensors(kernel, gradient.values, variable)
-        index = self._get_variable_index(variable)
-        last = self._last_steps[index]
-        if tensors[0] is not own_value(variable) or not kernel.applies_to_rows(form, tensors):
-            return False
-        if last is not None and form.moments != "float32":  # which would be rounded twice
-            return False
-        step, rate = (_python_number(number) for number in (self._step(), learning_rate))
-        if last is not None:
-            missed = step - 1 - rows_of(last, rows)
-            for slot, decay in zip(self._slots(variable), self._decays(), strict=False):
-                moment = rows_of(slot.values, rows)
-                set_rows(slot.values, rows, rule.faded(moment, by_rows(missed, moment), decay, _array_namespace()))
-            set_rows(last, rows, 0 * missed + step)
-        setting = self._own.settings[self._own.places[index]]
-        k = self._numbers(step, _python_number(setting.rate(rate, self._iterations)), setting, 0.0, math)
-        k = k if self._use_weight_decay(variable) else k._replace(shrinkage=0.0)
-        kernel.step_rows(form, rows, tensors, k, torch.get_num_threads(), number=step)
-        torch.autograd.graph.increment_version(tensors[0])
-        return True
-
-    def _step_as_one_program(self, gradients: Any, variables: Any, learning_rate: Any) -> bool:
-        """The step of all variables as one compiled program; False, with nothing done, inside another one.
-
-        Operation by operation, JAX would go through memory a dozen times, and get new memory for each result.
-        """
-        import jax
-        from jax.core import Tracer
-
-        averages = [] if self._averages is None else [self._averages]
-        state = [*variables, *self._state(variables), *averages, self._iterations]
-        values = [variable.value for variable in state]
-        traced = any(isinstance(value, (Tracer, Rows)) for value in (*gradients, *values))
-        if traced or values[0] is not own_value(variables[0]):  # the latter in a `StatelessScope`: the caller's arrays
-            return False
-        numbers = (self.beta_1, self.beta_2, self.epsilon, self.weight_decay, self.epsilon_hat, self.momentum_decay)
-        key = (*numbers, self.bias_correction, self.adaptivity, self._variant(), *map(id, variables))
-        programs = _PROGRAMS.setdefault(self, {})
-        if key not in programs:
-            optimizer = weakref.ref(self)
-
-            def step(gradients, values, learning_rate):
-                adam: Any = optimizer()
-                with keras.StatelessScope(state_mapping=list(zip(state, values, strict=True))) as scope:
-                    coefficients = adam._coefficients(learning_rate)
-                    for gradient, variable in zip(gradients, variables, strict=True):
-                        adam.update_step(gradient, variable, coefficients)
-                return [scope.get_current_value(variable) for variable in state]
-
-            programs.clear()  # those of other hyperparameters
-            programs[key] = jax.jit(step)
-        gradients = [ops.convert_to_tensor(gradient) for gradient in gradients]
-        learning_rate = ops.convert_to_tensor(learning_rate)
-        new = programs[key](gradients, values, learning_rate)
-        for variable, value in zip(state, new, strict=True):
-            variable.assign(value)
-        return True
 
     def _slots(self, variable: Any) -> list[Slot]:
         """The moments of one variable of the model."""
@@ -956,14 +586,14 @@ class Adam(keras.optimizers.Adam):
                 average.assign(average + weight * (value - average))
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        narrow = any(_keras_dtype(variable) in rounding.NARROW for variable in trainable_variables)
+        narrow = any(dtype_of(variable) in rounding.NARROW for variable in trainable_variables)
         if keras.backend.backend() == "tensorflow" and not narrow:  # which knows what to do on several devices
             super()._overwrite_model_variables_with_average_value(trainable_variables)
             return
         for variable, average in zip(trainable_variables, averages_of(self), strict=True):
             if average is not None:
                 # A copy: on JAX the next `fit` gives away both buffers, and cannot give away one twice.
-                self._assign_wide(variable, ops.copy(ops.cast(average, _arithmetic_dtype(variable))))
+                self._assign_wide(variable, ops.copy(ops.cast(average, arithmetic_dtype(variable))))
 
     def load_own_variables(self, store):
         """Set the state to one that was saved, by this class, Keras's Adam or Nadam, in any `moment_dtype`.
@@ -977,56 +607,12 @@ class Adam(keras.optimizers.Adam):
         """
         arrays = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
         has_product = self.nesterov and bool(arrays) and arrays[-1].shape == ()  # of Nadam's momenta
-        if not (self.built and (self._loaded(arrays) or (has_product and self._loaded(arrays[:-1])))):
+        if not (self.built and (loaded(self, arrays) or (has_product and loaded(self, arrays[:-1])))):
             super().load_own_variables(store)
-
-    def _loaded(self, arrays: list[np.ndarray]) -> bool:
-        """Whether the state could be set to these arrays; m and schedule-free's x - y stand in the same place."""
-        if self.finds_rate:  # whose moments are of d times the gradient
-            return False
-        has_averages = bool(arrays) and arrays[-1].shape == (2,) and arrays[-1].dtype == "float32"
-        if self._averages is None:
-            if load_state(self, arrays):
-                self._take_last_steps(None)
-                return True
-            others, last_steps = split_last_steps(self, arrays)
-            if last_steps is not None and self._guard is None and load_state(self, others):
-                self._take_last_steps(last_steps)
-                return True
-            if not (has_averages and load_state(self, arrays[:-1])):
-                return False
-            self._forget_first("the saved state is schedule-free: its x - y is left out, and m begins at 0")
-            return True
-        if has_averages and load_state(self, arrays[:-1]):
-            self._averages.assign(arrays[-1])
-            return True
-        if not load_state(self, arrays):
-            return False
-        self._averages.assign(np.zeros(2, "float32"))
-        self._forget_first("the saved state is not schedule-free: its m is left out, and the average begins here")
-        return True
-
-    def _take_last_steps(self, saved: Any) -> None:
-        """Go on from a state with the last step of each row, or without, where the moments are all as of now."""
-        of_rows = iter(saved or ())
-        for variable, last in zip(trained_by(self), self._last_steps, strict=True):
-            given = next(of_rows, None) if variable.shape else None
-            if last is not None:
-                last.assign(0 * last + _int32(self.iterations) if given is None else given)
-            elif given is not None:
-                self._fade(variable, int(self.iterations) - given)
-
-    def _forget_first(self, why: str) -> None:
-        """Set what stands in the place of m to 0, and warn."""
-        warnings.warn(why, stacklevel=4)
-        for variable in trained_by(self):
-            slot = self._slots(variable)[0]
-            for part in slot.variables if slot.values is not None else ():
-                part.assign(ops.zeros(part.shape, part.dtype))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this optimizer again, without its state."""
-        own = {name: getattr(self, name) for name in _OWN_ARGUMENTS}
+        own = {name: getattr(self, name) for name in conversion.OWN_ARGUMENTS}
         if self.groups is not None:
             own |= {"groups": self._grouping.config(), "groups_made_for": self._own.paths if self.built else []}
         found = {"learning_rate": "auto"} if self.finds_rate else {}
@@ -1065,22 +651,7 @@ class Adam(keras.optimizers.Adam):
         Raises:
             TypeError: `optimizer` is of another class. Of a `LossScaleOptimizer`, give its `inner_optimizer`.
         """
-        ahead = isinstance(optimizer, keras.optimizers.Nadam)
-        if not (ahead or isinstance(optimizer, keras.optimizers.Adam)) or isinstance(optimizer, cls):
-            raise TypeError(
-                f"optimizer must be a keras.optimizers.Adam, AdamW or Nadam. Received: {type(optimizer).__module__}."
-                f"{type(optimizer).__name__}"
-            )
-        made = cls(
-            **_arguments(optimizer),
-            epsilon_hat=not ahead,
-            nesterov=ahead,
-            momentum_decay=1.0 if ahead else None,
-            moment_dtype=moment_dtype,
-            parameter_rounding=parameter_rounding,
-            rounding_seed=rounding_seed,
-        )
-        return _continued(optimizer, made)
+        return conversion.from_keras(cls, optimizer, moment_dtype, parameter_rounding, rounding_seed)
 
     def to_keras(self) -> keras.optimizers.Adam:
         """A `keras.optimizers.Adam` with these hyperparameters and this state.
@@ -1092,160 +663,14 @@ class Adam(keras.optimizers.Adam):
             ValueError: A part of the rule is left out (`bias_correction` or `adaptivity` is False), it is a variant
                 (`nesterov` and the like), or it has `groups`: Keras's Adam has none of it.
         """
-        if self.groups is not None:
-            raise ValueError("groups must be None for a keras.optimizers.Adam, which has none. Received: some")
-        if self.finds_rate:
-            raise ValueError("learning_rate must be a number for a keras.optimizers.Adam. Received: 'auto'")
-        if (variant := self._variant()) != ADAM:
-            raise ValueError(f"only Adam itself can become a keras.optimizers.Adam. Received: {variant.name()}")
-        for name in _PARTS:
-            if not getattr(self, name):
-                raise ValueError(f"{name} must be True for a keras.optimizers.Adam, which has it. Received: False")
-        config = {name: value for name, value in _arguments(self).items() if name not in _OWN_ARGUMENTS}
-        made = _continued(self, keras.optimizers.Adam(**config))
-        kept = slots(made) if self.built else []
-        trained = (variable for variable in trained_by(self) if not self._overwrite_variable_with_gradient(variable))
-        for place, variable in enumerate(trained):  # whose m and v come before all of AMSGrad's
-            if (missed := self.missed_steps(variable)) is not None:
-                fade(kept[2 * place : 2 * place + 2], missed, self._decays(), self.iterations, keras.Variable.assign)
-        return made
-
-
-def _arguments(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
-    """`get_config`, with the learning-rate schedule or callable itself."""
-    config = optimizer.get_config()
-    if not isinstance(rate := learning_rate_of(optimizer), keras.Variable):
-        config["learning_rate"] = rate
-    return config
-
-
-def _continued(source: keras.optimizers.Optimizer, target: Any) -> Any:
-    """The optimizer `target`, with the state of `source`."""
-    copy_exclusions(source, target)
-    if source.built:
-        target.build(trained_by(source))
-    copy_state(source, target)
-    return target
-
-
-def _widened(gradient: Any) -> Any:
-    """A float16 or bfloat16 gradient as float32; any other as it is, but for PyTorch's sparse ones."""
-    if gradient is None or _keras_dtype(gradient) not in rounding.NARROW:
-        return taken(gradient)
-    if is_sparse(gradient):
-        return with_values(gradient, ops.cast(gradient.values, "float32"))
-    return taken(ops.cast(gradient, "float32"))
-
-
-def _is_known(value: Any) -> bool:
-    """Whether a number can be looked at now, in no program that is being traced."""
-    backend = keras.backend.backend()
-    if backend == "jax":
-        from jax.core import Tracer
-
-        return not isinstance(value, Tracer)
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.executing_eagerly()
-    import torch
-
-    return not torch.compiler.is_compiling()
-
-
-def _int32(number: Any) -> Any:
-    return ops.cast(number, "int32")
-
-
-def _cast(k: Any, dtype: str) -> Any:
-    """Coefficients with their tensors in a dtype."""
-    return k._replace(
-        **{
-            name: _cast(x, dtype) if isinstance(x, rule.Decay) else ops.cast(x, dtype)
-            for name, x in k._asdict().items()
-            if isinstance(x, rule.Decay) or ops.is_tensor(x)
-        }
-    )
-
-
-def _arithmetic_dtype(variable: Any) -> str:
-    return "float64" if _keras_dtype(variable) == "float64" else "float32"
+        return conversion.to_keras(self)
 
 
 def _path(variable: Any) -> str:
     return getattr(variable, "path", None) or variable.name
 
 
-def _python_number(value: Any) -> Any:
-    return np.asarray(ops.convert_to_numpy(value)).item() if ops.is_tensor(value) or hasattr(value, "value") else value
-
-
-def _listed(patterns: list[str]) -> str:
-    more = len(patterns) - 3
-    return ", ".join(patterns[:3]) + (f" and {more} more" if more > 0 else "")
-
-
-def _itemsize(variable: Any) -> int:
-    return 2 if (dtype := _keras_dtype(variable)) == "bfloat16" else np.dtype(dtype).itemsize
-
-
-def _keras_dtype(tensor: Any) -> str:
-    return keras.backend.standardize_dtype(tensor.dtype)
-
-
-@functools.cache
-def _cpu_kernel() -> Any:
-    """The module with the kernel for PyTorch's tensors, or None where Numba is not installed."""
-    try:
-        from adamkit.kernels import cpu
-    except ImportError:
-        return None
-    return cpu
-
-
 def _is_distributed() -> bool:
     import tensorflow as tf
 
     return tf.distribute.has_strategy()
-
-
-def _array_namespace() -> Any:
-    """`keras.ops`, or PyTorch itself on its backend: there `keras.ops.maximum` rounds float64 to float32."""
-    if keras.backend.backend() != "torch":
-        return ops
-    import torch
-
-    return arrays.namespace(torch)
-
-
-def _decay(beta: Any) -> rule.Decay:
-    return beta if isinstance(beta, rule.Decay) else rule.Decay.of(float(beta))
-
-
-def _number(value: Any) -> Any:
-    """A 0-d tensor as a Python float, as Keras takes them; anything else as it is."""
-    return float(value) if ops.is_tensor(value) and len(value.shape) == 0 else value
-
-
-@contextlib.contextmanager
-def _learning_rate_in_float32() -> Iterator[None]:
-    """Keras makes the variable in `floatx`, where 0.001 is 0.00099945 in bfloat16, and 1e-8 is 0 in float16."""
-    floatx = keras.config.floatx()
-    try:
-        if floatx in rounding.NARROW:
-            keras.config.set_floatx("float32")
-        yield
-    finally:
-        keras.config.set_floatx(floatx)
-
-
-@contextlib.contextmanager
-def _float64() -> Iterator[None]:
-    """Lets JAX compute in float64, which it otherwise turns into float32; the other backends always can."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        with jax.enable_x64(True):
-            yield
-    else:
-        yield

@@ -111,6 +111,21 @@ def decays(optimizer: Any, variables: Iterable[keras.Variable]) -> list[bool]:
     return [optimizer._use_weight_decay(variable) for variable in variables]
 
 
+def index_of(optimizer: Any, variable: Any) -> int:
+    """The place of a variable among those that a built optimizer trains."""
+    return optimizer._get_variable_index(variable)
+
+
+def is_overwritten(optimizer: Any, variable: Any) -> bool:
+    """Whether a step gives a variable its gradient as the new value, such as the scales of float8 layers."""
+    return optimizer._overwrite_variable_with_gradient(variable)
+
+
+def accumulators_of(optimizer: Any) -> list[Any]:
+    """With `gradient_accumulation_steps`, the variables that hold the sum of each variable's gradients."""
+    return optimizer._accumulated_gradients
+
+
 def own_value(variable: keras.Variable) -> Any:
     """The tensor that the variable itself holds; `value` is the caller's inside a `StatelessScope`."""
     return variable._value

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from adamkit import rounding
+from adamkit.keras.arithmetic import dtype_of
 from adamkit.keras.internals import own_value
 from adamkit.variants import LAZY_REFUSED, check_lazy
 
@@ -37,6 +39,15 @@ def taken(gradient: Any) -> Any:
         return gradient.to_dense()
     gradient = gradient.coalesce()
     return Rows(gradient.values(), gradient.indices()[0], tuple(gradient.shape))
+
+
+def widened(gradient: Any) -> Any:
+    """A float16 or bfloat16 gradient as float32; any other as it is, but for PyTorch's sparse ones."""
+    if gradient is None or dtype_of(gradient) not in rounding.NARROW:
+        return taken(gradient)
+    if is_sparse(gradient):
+        return with_values(gradient, ops.cast(gradient.values, "float32"))
+    return taken(ops.cast(gradient, "float32"))
 
 
 def checked_lazy(lazy: Any, **others: Any) -> Any:

@@ -1,6 +1,7 @@
 """How `adamkit.keras.Adam` keeps moments in Keras variables, and takes over those of another optimizer or a file."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from keras import ops
 
 from adamkit import moments, rounding, rule
 from adamkit.blockwise import fits, fitted
+from adamkit.keras.arithmetic import arithmetic_dtype, dtype_of, int32
+from adamkit.keras.coefficients import betas
 from adamkit.keras.internals import moments_of, trained_by
 
 MOMENT_NAMES = ("momentum", "velocity", "velocity_hat")  # Keras's names, so that files of either load in the other
@@ -50,7 +53,7 @@ class Slot(NamedTuple):
             for variable, value in zip(self.variables, coded, strict=True):
                 assign(variable, value)
             return
-        if keras.backend.standardize_dtype(self.values.dtype) == "bfloat16":
+        if dtype_of(self.values) == "bfloat16":
             moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), step, ops)
         assign(self.values, ops.cast(moment, self.values.dtype))
 
@@ -80,7 +83,34 @@ def copy_state(source: keras.optimizers.Adam, target: keras.optimizers.Adam) -> 
     for old, new in zip(_general(source, before), _general(target, after), strict=True):
         new.assign(ops.cast(old, new.dtype))
     for old, new in zip(before, after, strict=True):
-        new.write(old.read(_dtype(new)), target.iterations, keras.Variable.assign)
+        new.write(old.read(arithmetic_dtype(new.values)), target.iterations, keras.Variable.assign)
+
+
+def loaded(optimizer: Any, arrays: list[np.ndarray]) -> bool:
+    """Whether the state could be set to these arrays; m and schedule-free's x - y stand in the same place."""
+    if optimizer.finds_rate:  # whose moments are of d times the gradient
+        return False
+    has_averages = bool(arrays) and arrays[-1].shape == (2,) and arrays[-1].dtype == "float32"
+    if optimizer._averages is None:
+        if load_state(optimizer, arrays):
+            _take_last_steps(optimizer, None)
+            return True
+        others, last_steps = split_last_steps(optimizer, arrays)
+        if last_steps is not None and optimizer._guard is None and load_state(optimizer, others):
+            _take_last_steps(optimizer, last_steps)
+            return True
+        if not (has_averages and load_state(optimizer, arrays[:-1])):
+            return False
+        _forget_first(optimizer, "the saved state is schedule-free: its x - y is left out, and m begins at 0")
+        return True
+    if has_averages and load_state(optimizer, arrays[:-1]):
+        optimizer._averages.assign(arrays[-1])
+        return True
+    if not load_state(optimizer, arrays):
+        return False
+    optimizer._averages.assign(np.zeros(2, "float32"))
+    _forget_first(optimizer, "the saved state is not schedule-free: its m is left out, and the average begins here")
+    return True
 
 
 def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
@@ -103,7 +133,7 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
     values, rest = values[: len(own)], values[len(own) :]
     coded = [array.dtype.kind in "iu" for array in values]
     scales, rest = rest[: sum(coded)], rest[sum(coded) :]
-    narrow = sum(_is_narrow(variable) for variable in trained_by(optimizer))
+    narrow = sum(dtype_of(variable) in rounding.NARROW for variable in trained_by(optimizer))
     if len(values) < len(own) or len(scales) < sum(coded) or len(rest) not in (0, narrow):
         return False
     for variable, array in zip(general, arrays, strict=True):
@@ -132,7 +162,7 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
             continue
         decode = moments.decode_first if slot.name == "momentum" else moments.decode_second
         numbers = array if scale is None else decode(array, scale, np)
-        moment = fitted(ops.cast(ops.convert_to_tensor(numbers), _dtype(slot)), slot.values.shape, ops)
+        moment = fitted(ops.cast(ops.convert_to_tensor(numbers), arithmetic_dtype(slot.values)), slot.values.shape, ops)
         slot.write(moment, optimizer.iterations, keras.Variable.assign)
     same = len(rest) == len(remainders) and all(
         array.dtype == remainder.dtype and array.shape == tuple(remainder.shape)
@@ -146,7 +176,7 @@ def load_state(optimizer: Any, arrays: Sequence[np.ndarray]) -> bool:
 def fade(pair: Sequence[Slot], missed: Any, decays: Sequence[rule.Decay], step: Any, assign: Any) -> None:
     """Give m and v of a variable's rows so many steps each, (rows,), whose gradient is 0."""
     for slot, decay in zip(pair, decays, strict=True):
-        moment = slot.read(_dtype(slot))
+        moment = slot.read(arithmetic_dtype(slot.values))
         slot.write(rule.faded(moment, by_rows(missed, moment), decay, ops), step, assign)
 
 
@@ -164,19 +194,32 @@ def split_last_steps(optimizer: Any, arrays: Sequence[np.ndarray]) -> tuple[Sequ
     return arrays[: len(arrays) - len(shapes)], found
 
 
+def _take_last_steps(optimizer: Any, saved: Any) -> None:
+    """Go on from a state with the last step of each row, or without, where the moments are all as of now."""
+    of_rows = iter(saved or ())
+    for variable, last in zip(trained_by(optimizer), optimizer._last_steps, strict=True):
+        given = next(of_rows, None) if variable.shape else None
+        if last is not None:
+            last.assign(0 * last + int32(optimizer.iterations) if given is None else given)
+        elif given is not None:
+            missed = int(optimizer.iterations) - given
+            fade(optimizer._slots(variable)[:2], missed, betas(optimizer), optimizer._step(), optimizer.assign)
+
+
+def _forget_first(optimizer: Any, why: str) -> None:
+    """Set what stands in the place of m to 0, and warn."""
+    warnings.warn(why, stacklevel=4)
+    for variable in trained_by(optimizer):
+        slot = optimizer._slots(variable)[0]
+        for part in slot.variables if slot.values is not None else ():
+            part.assign(ops.zeros(part.shape, part.dtype))
+
+
 def _general(optimizer: Any, own: list[Slot]) -> list:
     """The step count, the learning rate, averages and accumulated gradients: what comes before the moments."""
     if not own:
         return optimizer.variables
     return optimizer.variables[: [id(v) for v in optimizer.variables].index(id(own[0].values))]
-
-
-def _dtype(slot: Slot) -> str:
-    return "float64" if slot.values.dtype == "float64" else "float32"
-
-
-def _is_narrow(variable: Any) -> bool:
-    return keras.backend.standardize_dtype(variable.dtype) in rounding.NARROW
 
 
 def _check(optimizer: Any, array: np.ndarray, name: str, shape: tuple, dtype: str | None = None) -> None:
