@@ -104,7 +104,7 @@ def _sweep(task: str, settings: int) -> dict[str, float]:
     """adamkit: all settings as one population."""
     from adamkit import lab
     from adamkit.keras import Adam
-    from adamkit.lab import sweeper  # noqa: F401  imported beforehand, as `fit`'s own modules are
+    from adamkit.lab.sweeping import sweeper  # noqa: F401  imported beforehand, as `fit`'s own modules are
 
     x, y = _data(task)
     epochs = TASKS[task][1]
