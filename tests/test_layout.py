@@ -6,6 +6,7 @@ do not: nothing happens at them.
 
 import ast
 import graphlib
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,16 @@ def test_the_rule_is_below_all_and_the_package_itself_imports_nothing():
     assert GRAPH["adamkit.rule"] == {"adamkit.variants"}
     assert GRAPH["adamkit.variants"] == set()
     assert GRAPH["adamkit"] == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", ["benchmarks", "examples"])
+def test_what_is_run_by_hand_imports_what_there_is(room):
+    """Most of their imports stand in functions, which no test of the suite calls."""
+    for file in (SOURCE.parent / room).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "adamkit":
+                module = importlib.import_module(str(node.module))
+                for alias in node.names:
+                    found = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+                    assert found, f"{file.name}: {ast.unparse(node)}"
