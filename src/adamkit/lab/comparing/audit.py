@@ -1,6 +1,5 @@
 """Audit optimizers that nobody tunes: where each stands among many settings of Adam, on one model."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,17 +7,15 @@ from typing import Any
 
 import keras
 
-from adamkit.lab.claims import claimed
 from adamkit.lab.comparing.audited import Audit
-from adamkit.lab.comparing.compare import checked_task, send
+from adamkit.lab.comparing.compare import checked_task, keep, run
 from adamkit.lab.comparing.optimizers import OPTIMIZERS, Optimizer, checked
 from adamkit.lab.comparing.tuning import GRID, Progress, Tuning
 from adamkit.lab.errors import InputError
-from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.logs.tool import Tool
 from adamkit.lab.logs.tool import checked as checked_tools
 from adamkit.lab.sweeping.executors import Executor
-from adamkit.lab.training.trainer import check_on_jax, rows_of
+from adamkit.lab.training.trainer import check_on_jax
 
 DEFAULT, BUDGET = "adam,schedule-free,auto", 256
 
@@ -112,17 +109,9 @@ def audit(
     tuning = Tuning(
         model, parts, [grid, *chosen], budget, seeds, options, memory, folder, on_progress, executor, audited=True
     )
-    with contextlib.nullcontext() if folder is None else claimed(Path(folder)), ctrl_c_asks(tuning):
-        found, failures, _ = tuning.run(check=False)
+    found, failures, _ = run(tuning, folder, check=False)
     if GRID in failures:
         raise InputError(failures[GRID])
-    described = {
-        "objective": options["objective"], "budget": budget, "seeds": seeds, "epochs": epochs,
-        "batch_size": batch_size, "seed": seed, "rows": [rows_of(part) for part in parts], "start": tuning.start,
-        "failures": failures, "interrupted": tuning.interrupted, "seconds": tuning.seconds(),
-    }  # fmt: skip
-    result = Audit.of(found, described)
-    if folder is not None:
-        result.save(folder)
-    send(tools, "audit", folder, {"model": model.name, "budget": budget, "seeds": seeds, **options}, result)
+    result = Audit.of(found, tuning.described(failures))
+    keep(result, "audit", {"model": model.name, "budget": budget, "seeds": seeds, **options}, folder, tools)
     return result

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from adamkit.lab import disk
-from adamkit.lab.comparing.result import about, ordered, read, tables_of, write
+from adamkit.lab.comparing.result import Trained, about, ordered, read, tables_of, write
 from adamkit.lab.comparing.statistics import interval, percentiles
 from adamkit.lab.comparing.tuning import GRID
-from adamkit.lab.comparing.words import figure, listed
+from adamkit.lab.comparing.words import figure, listed, missing
 from adamkit.lab.hyperparameters import HYPERPARAMETERS
 
 AUDIT, TUNED = "audit.json", "tuned adam"
@@ -22,7 +22,7 @@ Table = Any  # a pandas.DataFrame, whose columns no type checker follows
 
 
 @dataclass
-class Audit:
+class Audit(Trained):
     """What an audit gave.
 
     Attributes:
@@ -33,10 +33,6 @@ class Audit:
             validate and test on), `start` (what the untrained model reaches), `optimizers` (by name: `settings`,
             `space`, `ends` …), `failures`, `seconds` and `interrupted`.
     """
-
-    history: Table
-    runs: Table
-    described: dict[str, Any]
 
     @classmethod
     def of(cls, found: Sequence[Any], described: dict[str, Any]) -> "Audit":
@@ -57,16 +53,6 @@ class Audit:
         """Write `audit.json`, `history.parquet` and `runs.parquet`, which `load` reads, and tables as `.csv`."""
         tables = {disk.SUMMARY: self.summary, "by_seed.csv": self.by_seed}
         write(Path(folder), self.history, self.runs, tables, AUDIT, self.described)
-
-    @property
-    def metric(self) -> str:
-        """What the objective is of: `"loss"` for `val_loss`."""
-        return self.described["objective"].removeprefix("-").removeprefix("val_")
-
-    @property
-    def is_large_good(self) -> bool:
-        """Whether the objective is to be large."""
-        return self.described["objective"].startswith("-")
 
     @property
     def optimizers(self) -> list[str]:
@@ -139,11 +125,7 @@ class Audit:
             )
         for name, end in self.described["optimizers"].get(GRID, {"ends": {}})["ends"].items():
             sentences.append(f"The best settings lie at the {end} end of {name}: tuning may do better than shown.")
-        for name, why in self.described["failures"].items():
-            sentences.append(f"{name} was left out: {why}.")
-        if self.described["interrupted"]:
-            sentences.append("The audit was interrupted: what was not finished is not in it.")
-        return sentences
+        return [*sentences, *missing(self.described, "The audit was interrupted: what was not finished is not in it.")]
 
     def grid(self, column: str) -> Table:
         """What the settings of the grid reach, by setting and seed: small is good, inf where a run diverged."""

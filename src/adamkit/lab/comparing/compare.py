@@ -12,9 +12,10 @@ import keras
 
 from adamkit.keras.internals import build_for
 from adamkit.lab.claims import claimed
+from adamkit.lab.comparing.checks import Check
 from adamkit.lab.comparing.optimizers import Optimizer, checked
 from adamkit.lab.comparing.result import Comparison
-from adamkit.lab.comparing.tuning import Progress, Tuning
+from adamkit.lab.comparing.tuning import Found, Progress, Tuning
 from adamkit.lab.errors import InputError
 from adamkit.lab.interrupts import ctrl_c_asks
 from adamkit.lab.logs.own_models import files_left, name_of
@@ -28,7 +29,6 @@ from adamkit.lab.training.trainer import (
     check_on_jax,
     checked_data,
     part_of,
-    rows_of,
     split_off,
 )
 
@@ -128,18 +128,9 @@ def compare(
         shuffle=shuffle, seed=seed,
     )  # fmt: skip
     tuning = Tuning(model, parts, chosen, budget, seeds, options, memory, folder, on_progress, executor)
-    with contextlib.nullcontext() if folder is None else claimed(Path(folder)), ctrl_c_asks(tuning):
-        found, failures, checks = tuning.run(check=check)
-    described = {
-        "objective": options["objective"], "budget": budget, "seeds": seeds, "epochs": epochs,
-        "batch_size": batch_size, "seed": seed, "goal": goal, "rows": [rows_of(part) for part in parts],
-        "start": tuning.start, "failures": failures, "interrupted": tuning.interrupted, "seconds": tuning.seconds(),
-        "checks": checks,
-    }  # fmt: skip
-    comparison = Comparison.of(found, described)
-    if folder is not None:
-        comparison.save(folder)
-    send(tools, "compare", folder, {"model": model.name, "budget": budget, "seeds": seeds, **options}, comparison)
+    found, failures, checks = run(tuning, folder, check=check)
+    comparison = Comparison.of(found, tuning.described(failures) | {"goal": goal, "checks": checks})
+    keep(comparison, "compare", {"model": model.name, "budget": budget, "seeds": seeds, **options}, folder, tools)
     return comparison
 
 
@@ -182,8 +173,16 @@ def checked_task(
     }  # fmt: skip
 
 
-def send(tools: Any, kind: str, folder: Any, made_from: dict[str, Any], result: Any) -> None:
-    """Send what was found to tools, as `logs.tables.send_comparison`."""
+def run(tuning: Tuning, folder: str | Path | None, *, check: bool) -> tuple[list[Found], dict[str, str], list[Check]]:
+    """`tuning.run`, by the one process at a time that works in the folder; Ctrl-C ends it early."""
+    with contextlib.nullcontext() if folder is None else claimed(Path(folder)), ctrl_c_asks(tuning):
+        return tuning.run(check=check)
+
+
+def keep(result: Any, kind: str, made_from: dict[str, Any], folder: str | Path | None, tools: Any) -> None:
+    """Save what was found in the folder, if there is one, and send it to tools, as `logs.tables.send_comparison`."""
+    if folder is not None:
+        result.save(folder)
     if tools and len(result.history):
         with files_left(_warn, result.history, result.summary) as files:
             send_comparison(tools, name_of(kind, folder), made_from, result, files, _warn)

@@ -25,7 +25,26 @@ Table = Any  # a pandas.DataFrame, whose columns no type checker follows
 
 
 @dataclass
-class Comparison:
+class Trained:
+    """The runs of optimizers, and how they were made: what a comparison and an audit are."""
+
+    history: Table
+    runs: Table
+    described: dict[str, Any]
+
+    @property
+    def metric(self) -> str:
+        """What the objective is of: `"loss"` where settings were chosen by `val_loss`."""
+        return self.described["objective"].removeprefix("-").removeprefix("val_")
+
+    @property
+    def is_large_good(self) -> bool:
+        """Whether the objective is to be large."""
+        return self.described["objective"].startswith("-")
+
+
+@dataclass
+class Comparison(Trained):
     """What a comparison gave.
 
     Attributes:
@@ -37,10 +56,6 @@ class Comparison:
             train, validate and test on), `start` (what the untrained model reaches), `optimizers` (by name: `space`,
             `why`, `widened`, `ends`, `seconds_an_epoch` …), `failures`, `checks`, `seconds` and `interrupted`.
     """
-
-    history: Table
-    runs: Table
-    described: dict[str, Any]
 
     @classmethod
     def of(cls, found: Sequence[Any], described: dict[str, Any]) -> "Comparison":
@@ -63,16 +78,6 @@ class Comparison:
         """Write `comparison.json`, `history.parquet` and `runs.parquet`, which `load` reads, and tables as `.csv`."""
         tables = {disk.SUMMARY: self.summary, "expected_best.csv": self.expected_best, "chances.csv": self.chances}
         write(Path(folder), self.history, self.runs, tables, COMPARISON, self.described)
-
-    @property
-    def metric(self) -> str:
-        """What the objective is of: `"loss"` where settings were chosen by `val_loss`."""
-        return self.described["objective"].removeprefix("-").removeprefix("val_")
-
-    @property
-    def is_large_good(self) -> bool:
-        """Whether the objective is to be large."""
-        return self.described["objective"].startswith("-")
 
     @property
     def optimizers(self) -> list[str]:

@@ -181,6 +181,15 @@ class Tuning:
         """Since it began."""
         return time.perf_counter() - self._started
 
+    def described(self, failures: Mapping[str, str]) -> dict[str, Any]:
+        """How what `run` found was made, but for each optimizer's own part of it."""
+        made = {name: self._options[name] for name in ("objective", "epochs", "batch_size", "seed")}
+        parts = (self._data, self._validation, self._test)
+        return made | {
+            "budget": self._budget, "seeds": self._seeds, "rows": [rows_of(part) for part in parts],
+            "start": self.start, "failures": failures, "interrupted": self.interrupted, "seconds": self.seconds(),
+        }  # fmt: skip
+
     def run(self, *, check: bool) -> tuple[list[Found], dict[str, str], list[Check]]:
         """All of it.
 

@@ -1,6 +1,6 @@
 """What a comparison says, in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +24,14 @@ def verdict(result: "Comparison") -> list[str]:
     diverged = [name for name in result.described["optimizers"] if name not in result.optimizers]
     if diverged:
         sentences.append(f"Every setting of {listed(diverged)} diverged.")
-    for name, why in result.described["failures"].items():
-        sentences.append(f"{name} was left out: {why}.")
-    if result.described["interrupted"]:
-        sentences.append("The comparison was interrupted: optimizers that were not finished are not in it.")
-    return sentences
+    interrupted = "The comparison was interrupted: optimizers that were not finished are not in it."
+    return [*sentences, *missing(result.described, interrupted)]
+
+
+def missing(described: Mapping[str, Any], interrupted: str) -> list[str]:
+    """What is not in a result, and why; the second sentence is for one that was interrupted."""
+    left_out = [f"{name} was left out: {why}." for name, why in described["failures"].items()]
+    return [*left_out, *[interrupted] * described["interrupted"]]
 
 
 def tied(result: "Comparison") -> list[str]:
