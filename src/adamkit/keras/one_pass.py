@@ -10,11 +10,10 @@ import numpy as np
 from keras import ops
 
 from adamkit import moments, rounding, rule
-from adamkit.keras.arithmetic import dtype_of, namespace, python_number
-from adamkit.keras.coefficients import averaging, betas, coefficients, numbers, variant_of
+from adamkit.keras.arithmetic import dtype_of, python_number
+from adamkit.keras.coefficients import averaging, coefficients, numbers, variant_of
 from adamkit.keras.internals import decays, index_of, own_value, step_count_of
-from adamkit.keras.sparse import Rows, rows_of, set_rows
-from adamkit.keras.state import by_rows
+from adamkit.keras.sparse import Rows
 
 _PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
 
@@ -56,19 +55,12 @@ def step_rows_in_one_pass(optimizer: Any, gradient: Rows, variable: Any, learnin
     form, tensors = _form_and_tensors(optimizer, kernel, gradient.values, variable)
     index = index_of(optimizer, variable)
     last = optimizer._last_steps[index]
-    if tensors[0] is not own_value(variable) or not kernel.applies_to_rows(form, tensors):
-        return False
-    if last is not None and form.moments != "float32":  # which would be rounded twice
+    if tensors[0] is not own_value(variable) or not kernel.applies_to_rows(form, tensors, last is not None):
         return False
     step, rate = (python_number(number) for number in (optimizer._step(), learning_rate))
-    if last is not None:
-        missed = step - 1 - rows_of(last, rows)
-        for slot, beta in zip(optimizer._slots(variable), betas(optimizer), strict=False):
-            moment = rows_of(slot.values, rows)
-            set_rows(slot.values, rows, rule.faded(moment, by_rows(missed, moment), beta, namespace()))
-        set_rows(last, rows, 0 * missed + step)
     k = _numbers(optimizer, step, rate, optimizer._own.places[index], decays(optimizer, [variable])[0])
-    kernel.step_rows(form, rows, tensors, k, torch.get_num_threads(), number=step)
+    last_step = None if last is None else last.value
+    kernel.step_rows(form, rows, tensors, k, torch.get_num_threads(), number=step, last_step=last_step)
     torch.autograd.graph.increment_version(tensors[0])
     return True
 

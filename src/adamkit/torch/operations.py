@@ -122,20 +122,13 @@ def _step_rows_in_one_pass(
 ) -> bool:
     """The step of these rows by the CPU kernel; False, with nothing done, where it does not take them."""
     parameter, _, *state = slot.tensors
-    tensors = (parameter, values, *state)
-    if group["differentiable"] or not isinstance(number, int) or not cpu.applies_to_rows(slot.form, tensors):
+    tensors, last = (parameter, values, *state), slot.last_step
+    if group["differentiable"] or not isinstance(number, int):
         return False
-    if slot.last_step is not None and slot.form.moments != "float32":  # which would be rounded twice
+    if not cpu.applies_to_rows(slot.form, tensors, last is not None):
         return False
-    if slot.last_step is not None:
-        missed = number - 1 - slot.last_step[rows]
-        for column, decay in (("first", k.first_decay), ("second", k.second_decay)):
-            held = slot.column(column)
-            moment = held.index_select(0, rows)
-            held.index_copy_(0, rows, rule.faded(moment, missed_by(missed, moment), decay, OneTensor))
-        slot.last_step[rows] = number
-    threads = torch.get_num_threads()
-    cpu.step_rows(slot.form, rows, tensors, k, threads, number=number, maximize=group["maximize"])
+    options = {"number": number, "maximize": group["maximize"], "last_step": last}
+    cpu.step_rows(slot.form, rows, tensors, k, torch.get_num_threads(), **options)
     return True
 
 

@@ -23,13 +23,16 @@ def applies(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
     return has_kernel(form) and all(tensor.is_cpu for tensor in tensors) and lie_alike(form, tensors)
 
 
-def applies_to_rows(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
+def applies_to_rows(form: Form, tensors: Sequence[torch.Tensor], exact: bool) -> bool:
     """Whether `step_rows` can step rows of these: contiguous, and stored in no way that goes by the place in the whole.
 
     Args:
         form: How the parameter is stored.
         tensors: One for each of the form's columns: of the gradient (n, …), of all others whole.
+        exact: Whether `step_rows` is given the last step of each row; then narrow moments would be rounded twice.
     """
+    if exact and form.moments != "float32":
+        return False
     parameter, gradient, *state = tensors
     if form.moments == "int8" or form.is_random() or not parameter.is_contiguous() or not gradient.numel():
         return False

@@ -94,6 +94,7 @@ def step_rows(
     *,
     number: int = 0,
     maximize: bool = False,
+    last_step: torch.Tensor | None = None,
 ) -> None:
     """`step` of some rows of one parameter, for which `applies_to_rows` is true.
 
@@ -105,7 +106,18 @@ def step_rows(
         threads: At most so many threads share the work.
         number: t, the number of the step.
         maximize: Climb the gradient instead of descending it.
+        last_step: With `lazy="exact"` int32, of each row of the whole the step that its moments are as of: those of
+            `rows` first decay for the steps that they missed, and their last step becomes this one.
     """
+    if last_step is not None:
+        missed = number - 1 - last_step.index_select(0, rows)
+        held_as = dict(zip(form.columns(), tensors, strict=True))
+        for column, decay in (("first", coefficients.first_decay), ("second", coefficients.second_decay)):
+            held = held_as[column]
+            moment = held.index_select(0, rows)
+            owed = missed.to(moment.dtype).reshape(-1, *[1] * (moment.dim() - 1))
+            held.index_copy_(0, rows, rule.faded(moment, owed, decay, torch))
+        last_step[rows] = number
     width, count = tensors[1].numel() // len(rows), len(rows)
     numbers = _numbers(form, coefficients, maximize)
     threads, piece = _shares(count * width, threads)
