@@ -88,9 +88,9 @@ def float_of_bits(typing_context: Any, bits: Any) -> Any:
 
 
 def inlined(function: Any) -> Any:
-    """The function for Numba, as part of those that call it."""
+    """The function for Numba, as part of those that call it; not to be called from Python."""
     compile_for: Any = numba.njit  # its type stub knows not all options
-    return compile_for(forceinline=True, error_model="numpy")(function)
+    return compile_for(forceinline=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 @inlined

@@ -8,6 +8,7 @@ that the compiler turns into vector instructions.
 # pyright: reportCallIssue=false
 # Numba gives the functions that generate code their first argument itself.
 
+import functools
 import math
 from typing import Any
 
@@ -87,6 +88,7 @@ def build(form: Form) -> Any:
     return kernel
 
 
+@functools.cache
 def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
     """`rule.update` for n elements in a row; the branches of switches are decided when it is compiled."""
     nesterov, rectified, cautious, adopt, schedule_free, _ = variant

@@ -9,6 +9,7 @@ and t. The parameters' has one: the key of their random bits.
 # pyright: reportCallIssue=false
 # Numba gives the functions that generate code their first argument itself.
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ _NAN_CODE = {"bfloat16": 0x7FC0, "float16": 0x7E00}
 _SMALLEST_NORMAL = 113 << 23  # 2⁻¹⁴, the smallest normal float16, as float32 bits
 
 
+@functools.cache
 def _wide(real: Any) -> Any:
     """Full width: nothing is copied."""
     size = np.dtype(real.name).itemsize
@@ -52,6 +54,7 @@ def _store_nothing(address, beside, i, n, room, noise, step):
     pass
 
 
+@functools.cache
 def moment_storage(storage: str, real: Any, which: str) -> tuple[Any, Any]:
     """`adamkit.moments`."""
     if storage == "bfloat16":
@@ -115,6 +118,7 @@ def _copy(source, target, n):
         new[j] = old[j]
 
 
+@functools.cache
 def random_bits(storage: str) -> Any:
     """`moments._random_16_bits` for both moments: 32 bits for each element."""
     if storage != "int8":
@@ -128,6 +132,7 @@ def random_bits(storage: str) -> Any:
     return inlined(draw)
 
 
+@functools.cache
 def parameter_storage(dtype: str, real: Any, rounding: str) -> tuple[Any, Any]:
     """`adamkit.rounding`: `restore` and `store`."""
     if dtype not in NARROW:
