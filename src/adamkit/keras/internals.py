@@ -189,7 +189,7 @@ def names_from_the_start() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Keras imports TensorFlow, where it is installed, to save or copy a model on any backend: seconds, and log."""
+    """To save or copy a model, and for a seed, Keras imports TensorFlow on any backend, if there: seconds, and log."""
     from keras.src.utils import module_utils
 
     lazy: Any = getattr(module_utils, "tensorflow", None)

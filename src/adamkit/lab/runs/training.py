@@ -6,7 +6,6 @@ import importlib
 import math
 import os
 import platform
-import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -500,15 +499,12 @@ def _explained(error: BaseException, settings: Settings) -> Exception | None:
 
 
 def _make_deterministic(settings: Settings) -> None:
-    if settings.backend == "jax":
-        # Keras draws its seeds from here. `keras.utils.set_random_seed` does the same and then imports TensorFlow,
-        # if there is one, which takes seconds.
-        random.seed(settings.seed)
-        np.random.seed(settings.seed)
-        return
     import keras
 
-    keras.utils.set_random_seed(settings.seed)
+    from adamkit.keras.internals import without_tensorflow
+
+    with without_tensorflow():
+        keras.utils.set_random_seed(settings.seed)
     if settings.backend == "tensorflow":
         import tensorflow as tf
 

@@ -359,10 +359,11 @@ def orders_of_epochs(rows: int, shuffle: bool, seed: int, done: int = 0) -> Iter
 
 def _train_with_fit(model, data, validation, run: _Run, batch_size: int, shuffle: bool, seed: int) -> int:
     """`model.fit`, on the backends whose step is no pure function. Returns how many epochs were done before."""
-    from adamkit.keras.internals import build_for, learning_rate_of, without_scaler
+    from adamkit.keras.internals import build_for, learning_rate_of, without_scaler, without_tensorflow
 
     if keras.backend.backend() != "jax":  # where all that is random is in variables
-        keras.utils.set_random_seed(seed)
+        with without_tensorflow():
+            keras.utils.set_random_seed(seed)
     build_for(model, keras.tree.map_structure(lambda rows: None if rows is None else rows[:batch_size], data))
     done = run.begin(model, data, validation, {"batch_size": batch_size, "shuffle": shuffle, "seed": seed})
 
