@@ -1,25 +1,37 @@
-"""Each example runs as a user would run it: as a script, in a process of its own; some with less to do."""
+"""Each example runs, some with less to do: as a script, in a process of its own, or where that is enough, in ours."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name: str, *arguments: str, backend: str = "jax", less: Mapping[str, str] | None = None) -> str:
-    """What the example prints, with parts of its text replaced by others that take less time."""
+def shortened(name: str, less: Mapping[str, str]) -> str:
+    """The example's text, with parts replaced by others that take less time."""
     text = (EXAMPLES / name).read_text(encoding="utf-8")
-    for part, other in (less or {}).items():
+    for part, other in less.items():
         assert text.count(part) == 1, part
         text = text.replace(part, other)
+    return text
+
+
+def run(name: str, backend: str = "jax", less: Mapping[str, str] = MappingProxyType({})) -> str:
+    """What the example prints in a process of its own, which has TensorFlow if that is its backend.
+
+    `keras.utils.set_random_seed` imports TensorFlow where it is installed, which takes as long as all the rest.
+    """
+    hidden = "" if backend == "tensorflow" else "import sys; sys.modules['tensorflow'] = None\n"
     done = subprocess.run(
-        [sys.executable, "-c", text, *arguments],
+        [sys.executable, "-c", hidden + shortened(name, less)],
         env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
@@ -27,6 +39,14 @@ def run(name: str, *arguments: str, backend: str = "jax", less: Mapping[str, str
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_here(name: str, *arguments: str, less: Mapping[str, str]) -> str:
+    """What the example prints in this process, where Keras on JAX has been imported."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(sys, "argv", [name, *arguments])
+        exec(compile(shortened(name, less), name, "exec"), {"__name__": "__main__"})
+    return printed.getvalue()
 
 
 @pytest.mark.slow
@@ -57,7 +77,7 @@ def test_lab_train_reads_digits():
 
 @pytest.mark.slow
 def test_sweep_digits_finds_a_setting_that_reads_digits_and_leaves_its_report(tmp_path):
-    printed = run("sweep_digits.py", str(tmp_path / "sweep"), less={"}, 256)": "}, 16)"})
+    printed = run_here("sweep_digits.py", str(tmp_path / "sweep"), less={"}, 256)": "}, 16)"})
     assert "16 of 16 settings" in printed
     assert float(printed.split()[-1]) > 0.95
     assert "<html" in (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
@@ -65,7 +85,7 @@ def test_sweep_digits_finds_a_setting_that_reads_digits_and_leaves_its_report(tm
 
 @pytest.mark.slow
 def test_optuna_batch_learns_from_one_batch_to_the_next():
-    printed = run("optuna_batch.py", less={"epochs=10": "epochs=2"})
+    printed = run_here("optuna_batch.py", less={"epochs=10": "epochs=2"})
     best = [float(value) for value in re.findall(r"best so far (\d+\.\d+)", printed)]
     assert len(best) == 4
     assert best[-1] < best[0]
