@@ -13,8 +13,6 @@ import pytest
 
 from tests import tried
 
-pytestmark = pytest.mark.optimized
-
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from threadpoolctl import threadpool_limits
 
 Name = str | tuple[str, str]
 
@@ -64,7 +65,8 @@ def shares(columns: Mapping[str, np.ndarray], ranks: np.ndarray) -> Shares:
     group_of = np.repeat(np.arange(len(groups)), [len(scales) for _, scales in groups])
     features = np.concatenate([values for values, _ in groups], axis=1)
     scales = np.concatenate([scales for _, scales in groups])
-    sampled = _sampled(features - features.mean(axis=0), scales, group_of, ranks)
+    with threadpool_limits(1, "blas"):  # threads that wait for their part of so small a matrix take longer than it
+        sampled = _sampled(features - features.mean(axis=0), scales, group_of, ranks)
     sampled /= sampled.sum(axis=1, keepdims=True)
 
     def share(values: np.ndarray) -> Share:
