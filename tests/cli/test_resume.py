@@ -48,7 +48,6 @@ def stopping_after(epoch, stop):
     return show_and_stop
 
 
-@pytest.mark.optimized
 def test_a_run_that_was_stopped_ends_as_one_that_never_was(train, monkeypatch):
     assert begin(train, *DROPOUT, "--epochs", 9, "--out", "whole")[0] == 0
     with monkeypatch.context() as patch:

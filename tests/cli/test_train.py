@@ -319,7 +319,6 @@ def test_two_signals_end_the_run_at_once_with_its_history(adamkit, monkeypatch):
     assert tree("run") == ["checkpoints", "history.parquet", "run.json"]
 
 
-@pytest.mark.optimized
 def test_from_repeats_a_run_to_the_same_bits(adamkit, tmp_path, monkeypatch):
     write("mine.py", MODEL_WITH_DROPOUT)
     options = ("--model", "mine.py:model", "--validation-split", 0.5, "--batch-size", 20, "--seed", 3, "--epochs", 3)

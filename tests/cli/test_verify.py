@@ -13,7 +13,6 @@ from adamkit.lab.training import checkpoints
 from tests.cli.test_resume import DROPOUT, stopping_after
 from tests.cli.test_train import MODEL_WITH_DROPOUT, small_table, write
 
-pytestmark = pytest.mark.optimized
 FOLDER = Path("run/checkpoints")
 
 

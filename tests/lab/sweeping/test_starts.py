@@ -240,7 +240,6 @@ def test_settings_of_a_trained_model_begin_alike():
     np.testing.assert_allclose(losses(result, 0), fit(model), rtol=1e-5)
 
 
-@pytest.mark.optimized
 def test_a_schedule_is_that_of_the_sweep_however_long_the_model_was_trained():
     """`fit` with a schedule that begins as many steps later."""
     total, before = 4, 4

@@ -54,7 +54,6 @@ def assert_same(result, expected):
     "a run stopped and gone on with, in every format",
     "the bits of a run that never stopped",
 )
-@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("dtype", "adam"),
     [

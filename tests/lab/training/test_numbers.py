@@ -9,8 +9,6 @@ from adamkit.lab.errors import InputError
 from adamkit.lab.training.numbers import Number
 from adamkit.lab.training.population import _given
 
-pytestmark = pytest.mark.optimized
-
 STEPS = 4
 START = np.array([1.0, -2.0, 0.5], np.float32)
 SCALES = np.array([1.0, 0.1, 3.0], np.float32)
