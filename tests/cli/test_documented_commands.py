@@ -1,7 +1,7 @@
 """The commands in the documentation run.
 
-The `adamkit` lines of a page's ```sh blocks run in order, as they stand but for fewer epochs, settings and rows. What a
-page supposes that its reader has, a table or an earlier run, is made first.
+The `adamkit` lines of a page's ```sh blocks run in order, as they stand but for fewer epochs, batches, settings and
+rows. What a page supposes that its reader has, a table or an earlier run, is made first. What pages repeat runs once.
 """
 
 import re
@@ -29,16 +29,16 @@ def network():
 """
 # Appended, so that they count; the page's own figures are for a reader who has the time.
 SHORT = {
-    "train": "--epochs 1 --no-report",
-    "sweep": "--epochs 1 --no-report",
-    "range": "--no-report",
-    "compare": "--epochs 1 --budget 2 --seeds 1 --no-report",
+    "train": "--epochs 1 --batch-size 2000",  # one batch, so that there is no program for a last, smaller one
+    "sweep": "--epochs 1 --batch-size 2000",
+    "range": "",
+    "compare": "--epochs 1 --batch-size 2000 --budget 2 --seeds 1",
 }
 SHORT["explain"] = "--epochs 1 --rates 2 --seeds 2"  # on a data set
 TAKES_UP = ("--from", "--resume")  # what was begun, as it was begun
 
 
-FEWER = {r":log:\d+": ":log:4", r"--sobol \d+": "--sobol 8", r"--budget \d+": "--budget 4"}
+FEWER = {r":log:\d+": ":log:2", r"--sobol \d+": "--sobol 4", r"--budget \d+": "--budget 4"}
 FEWER[r"--ray( \S+:\S+)?"] = ""  # there is a test of both forms, on a cluster, in tests/lab/sweeping/test_ray.py
 
 
@@ -69,22 +69,37 @@ def commands(page):
     return [line for line in lines if line.startswith("adamkit ")]
 
 
+def command(line):
+    """Its name and arguments."""
+    for many, few in FEWER.items():
+        line = re.sub(many, few, line)
+    return shlex.split(line, comments=True)[1:]
+
+
+def own_commands():
+    """Of each page those that no page before it has, but for what leaves a folder that the page goes on with."""
+    seen = []
+    for page in PAGES:
+        own = [line for line in commands(page) if command(line) not in seen or "--out" in line]
+        seen += map(command, own)
+        if own:
+            yield pytest.param(own, id=page.name)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
-def test_commands_run(page, command_line, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("lines", list(own_commands()))
+def test_commands_run(lines, command_line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("houses.csv", "table.csv"):
         Path(name).write_text(TABLE)
     Path("my.py").write_text(MODEL)
-    for line in commands(page):
+    for line in lines:
         for run in RUN.finditer(line):
             if not Path(run[0]).exists():
                 made = shlex.split(f"{run[1]} {SHORT.get(run[1], '')} --out {run[0]}")
                 assert command_line(*made)[0] == 0, run[0]
-        shorter = line
-        for many, few in FEWER.items():
-            shorter = re.sub(many, few, shorter)
-        name, *arguments = shlex.split(shorter, comments=True)[1:]
+        name, *arguments = command(line)
         is_training = name != "explain" or "--data" in arguments
         if name in SHORT and is_training and not set(arguments) & set(TAKES_UP):
             arguments += shlex.split(SHORT[name])
