@@ -14,8 +14,9 @@ from adamkit import lab
 from adamkit.keras import Adam, without_decay
 from adamkit.keras.internals import without_tensorflow
 from adamkit.lab.errors import InputError
+from adamkit.lab.training.compiled_programs import keep_on_disk
 
-ROWS, BATCH = 32, 8
+ROWS, BATCH = 16, 8
 X = np.random.default_rng(0).normal(size=(ROWS, 32)).astype("float32")
 Y = X.sum(axis=1)
 DEVICES = keras.distribution.list_devices("cpu")
@@ -117,7 +118,7 @@ def check_lazy_steps_go_to_the_rows_of_a_table_that_is_cut():
     words = np.random.default_rng(2).integers(0, 32, (16, 3))
     found = []
     for distribution in (None, MODEL_PARALLEL):
-        with distribution.scope() if distribution else contextlib.nullcontext():
+        with distribution.scope() if distribution else contextlib.nullcontext(), without_tensorflow():
             keras.utils.set_random_seed(0)
             layers = [keras.layers.Embedding(64, 8, name="table"), keras.layers.Flatten(), keras.layers.Dense(1)]
             model = keras.Sequential([keras.Input((3,), dtype="int32"), *layers], name="network")
@@ -133,6 +134,7 @@ def check_lazy_steps_go_to_the_rows_of_a_table_that_is_cut():
 
 
 if __name__ == "__main__":
+    assert keep_on_disk()  # what several models on one device share
     same_loss_and_state(DATA_PARALLEL, moment_dtype="int8")
     coded = same_loss_and_state(MODEL_PARALLEL, moment_dtype="int8", grouped=True)
     check_the_state_is_where_the_weights_are(coded)
