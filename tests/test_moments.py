@@ -69,6 +69,7 @@ def assert_same_bits(one, other):
 # What is kept ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(finite | usual, steps)
 @each_moment
 def test_round_trip_is_off_by_less_than_one_of_the_numbers_that_a_power_of_two_has(kind, value, step):
@@ -80,6 +81,7 @@ def test_round_trip_is_off_by_less_than_one_of_the_numbers_that_a_power_of_two_h
     np.testing.assert_array_less(np.abs(result - value)[within], np.abs(value)[within] / numbers * 1.0001)
 
 
+@pytest.mark.slow
 @given(any_bits | usual, steps)
 @each_moment
 def test_signs_are_kept(kind, value, step):
@@ -89,6 +91,7 @@ def test_signs_are_kept(kind, value, step):
     np.testing.assert_array_equal(np.signbit(result)[kept], np.signbit(value)[kept])
 
 
+@pytest.mark.slow
 @given(any_bits | usual, steps)
 @each_moment
 def test_zero_stays_zero_and_denormals_count_as_zero(kind, value, step):
@@ -110,6 +113,7 @@ def test_the_smallest_second_moment_next_to_a_huge_one_is_at_least_a_131072nd_of
     assert result.min() >= result.max() / 2**17
 
 
+@pytest.mark.slow
 @given(finite, steps)
 @each_moment
 def test_larger_numbers_have_larger_codes(kind, value, step):
@@ -124,6 +128,7 @@ def test_larger_numbers_have_larger_codes(kind, value, step):
     assert results == sorted(results)
 
 
+@pytest.mark.slow
 @given(usual, steps, steps)
 @each_moment
 def test_what_was_stored_once_is_stored_again_without_a_change(kind, value, step, later):

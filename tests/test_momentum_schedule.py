@@ -18,6 +18,7 @@ OF_NADAM = {"nesterov": True, "momentum_decay": PSI}
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the step is the rule's on every backend")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("psi", [1e-9, PSI, 1.0, 1e4])
 def test_the_product_is_a_running_ones_without_keeping_it(psi):
     """To the digits that float64 has on the host, and float32 where it is traced, for every t."""

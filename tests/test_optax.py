@@ -38,6 +38,7 @@ def draw(seed, steps, shape=(5,)):
     return rng.normal(size=shape).astype(np.float32), rng.normal(size=(steps, *shape)).astype(np.float32)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(
     seed=st.integers(0, 2**16),
@@ -104,6 +105,7 @@ def test_works_in_multi_transform():
     np.testing.assert_allclose(ours["b"], run(adam(0.001), x, gradients)[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_step_is_a_pure_function_that_maps_over_learning_rates():
     x, gradients = draw(7, 1)
     rates = jnp.array([0.1, 0.01])
@@ -181,6 +183,7 @@ def test_int8_keeps_codes_and_scales_of_large_arrays_in_2_bytes_a_parameter():
     assert held <= 2.1 * params["kernel"].size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment_dtype", NARROW)
 def test_narrow_moments_work_injected_mapped_compiled_and_given_away(moment_dtype):
     rng = np.random.default_rng(11)
@@ -284,6 +287,7 @@ def thousand_steps(optimizer, parameters):
     return jax.jit(lambda: jax.lax.scan(step, (parameters, optimizer.init(parameters)), gradients)[0])()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_a_thousand_steps_and_the_state_are_those_of_optax(name):
     with jax.enable_x64(True):
@@ -342,6 +346,7 @@ def test_state_changes_its_format(moment_dtype):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_compensated_parameters_are_those_of_float32_to_the_bit(dtype):
     rng = np.random.default_rng(15)
@@ -366,6 +371,7 @@ def test_compensated_parameters_are_those_of_float32_to_the_bit(dtype):
     np.testing.assert_array_equal(apply_updates(start, jnp.zeros_like(start), chained), start)
 
 
+@pytest.mark.slow
 def test_int8_state_is_arrays_that_tools_for_trees_know():
     parameters = {"large": jnp.ones((64, 128)), "small": jnp.ones(3)}
     optimizer = adam(0.1, moment_dtype="int8")
@@ -383,6 +389,7 @@ def test_int8_state_is_arrays_that_tools_for_trees_know():
     assert jax.tree.structure(new) == jax.tree.structure(state)
 
 
+@pytest.mark.slow
 def test_int8_keeps_each_moment_where_its_parameter_is():
     """In a process with four devices, by each axis: a compiled step leaves the state sharded as it was."""
     code = """

@@ -9,6 +9,7 @@ from adamkit import moments
 from adamkit.optax import adam, apply_updates
 
 
+@pytest.mark.slow
 @pytest.mark.tried(
     "Orbax, in every format",
     "the same bits after the next step",

@@ -86,6 +86,7 @@ def test_compensated_keeps_every_bit_of_every_number_that_rounds_to_a_finite_par
     assert_same_bits(rounding.restore(parameter, remainder, np)[kept], value[kept])
 
 
+@pytest.mark.slow
 @given(values)
 @pytest.mark.parametrize(("dtype", "name"), EVERY_WAY)
 def test_the_parameter_is_a_neighbour_and_a_compensated_one_the_nearest(dtype, name, value):
@@ -116,6 +117,7 @@ def test_compensated8_is_within_a_256th_of_an_ulp(dtype, value, seed, step):
     assert (np.abs(kept[inside].astype(np.float64) - value[inside]) <= ulp / 256).all()
 
 
+@pytest.mark.slow
 @given(values, seeds, steps)
 @pytest.mark.parametrize(("dtype", "name"), EVERY_WAY)
 def test_what_is_exact_in_the_parameter_stays_and_so_do_nan_infinity_and_the_sign_of_zero(
@@ -156,6 +158,7 @@ def test_a_parameter_set_to_zero_next_to_any_remainder_is_as_good_as_zero():
 # On average -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.1, -0.3, 1.00001, 3e-5, -2e-7, 1e-3])
 @pytest.mark.parametrize(("dtype", "name"), SEEDED)
 def test_nothing_is_lost_on_average_over_elements_or_over_steps(dtype, name, value):
@@ -225,6 +228,7 @@ def test_the_random_bits_of_neighbours_in_position_step_and_parameter_are_uncorr
 # Same bits everywhere -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(st.one_of(any_bits, usual).map(lambda x: np.concatenate([x, SPECIAL])), seeds, st.integers(1, 2**31 - 1))
 @pytest.mark.parametrize(("dtype", "name"), EVERY_WAY)
 def test_pytorch_gives_the_bits_of_numpy(dtype, name, value, seed, step):
@@ -235,6 +239,7 @@ def test_pytorch_gives_the_bits_of_numpy(dtype, name, value, seed, step):
     assert_same_bits(rounding.restore(*found, torch), rounding.restore(*expected, np))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "name"), EVERY_WAY)
 def test_jax_gives_the_bits_of_numpy_compiled_and_mapped_too(dtype, name):
     rng = np.random.default_rng(1)

@@ -75,6 +75,7 @@ def test_steps_follow_the_oracle(options, amsgrad, dtype, seed):
     assert theta.dtype == dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_each_step_is_within_4_ulp_of_the_exact_one(dtype):
     rng = np.random.default_rng(0)

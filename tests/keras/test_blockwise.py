@@ -50,6 +50,7 @@ def test_steps_follow_the_oracle(options):
     assert [tuple(v.shape) for v in optimizer._velocities] == [(1, 80), (1,), (1, 1, 1, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment_dtype", "of_m", "of_v"), [("float32", 4, 4), ("bfloat16", 2, 2), ("int8", 65 / 64, 4)]
 )

@@ -88,6 +88,7 @@ def learning_rate(optimizer):
     return float(as_numpy(optimizer.learning_rate))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_narrow_variable_moves_by_the_exact_step_rounded_once(dtype):
     # In 3,000 steps one may lie so near the middle of two neighbours that float32 arithmetic falls on the other side.
@@ -95,6 +96,7 @@ def test_a_narrow_variable_moves_by_the_exact_step_rounded_once(dtype):
     assert wrong_steps_in_narrow_dtype(keras.optimizers.Adam(0.01), dtype) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_narrow_variables_train_where_those_of_keras_freeze_or_jump(dtype):
     def after_ten_steps(optimizer):

@@ -45,6 +45,7 @@ def gradient_of(rows, seed=0):
     return sparse(rows, values), whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("options", [{}, {"amsgrad": True, "moment_dtype": "bfloat16", "weight_decay": 0.1}], ids=str)
 def test_rows_that_occur_step_by_their_sums_and_others_stay(options, dtype):

@@ -75,6 +75,7 @@ def test_a_forked_child_can_step_after_its_parent_did():
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_without_numba_there_is_no_kernel():
     result = run_python(
         """
