@@ -31,9 +31,11 @@ def train(network, optimizer, steps, part=slice(None)):
         optimizer.step()
 
 
-def run_two_processes(work, folder):
-    """`work(rank, folder)` in each of two processes; what process 0 saved as `result`."""
-    context = mp.spawn(_start, (work, str(folder)), nprocs=2, join=False)
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What process 0 of two saved under the name of each work; to start them takes most of the time."""
+    folder = tmp_path_factory.mktemp("processes")
+    context = mp.spawn(_start, (str(folder),), nprocs=2, join=False)
     try:
         for _ in range(60):
             if context.join(timeout=2):
@@ -43,15 +45,18 @@ def run_two_processes(work, folder):
     finally:
         for process in context.processes:
             process.kill()
-    return torch.load(folder / "result", weights_only=True)
+    return {work: torch.load(folder / work, weights_only=True) for work in WORKS}
 
 
-def _start(rank, work, folder):
+def _start(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     try:
-        work(rank, folder)
-        dist.barrier()  # the other process may still be at work with this one
+        for name, work in WORKS.items():
+            result = work(rank, folder)
+            if rank == 0:
+                torch.save(result, f"{folder}/{name}")
+            dist.barrier()  # the other process may still be at work with this one
     finally:
         dist.destroy_process_group()
 
@@ -60,8 +65,7 @@ def _ddp(rank, folder):
     network = model()
     parallel = torch.nn.parallel.DistributedDataParallel(network)
     train(parallel, Adam(parallel.parameters(), lr=0.01), range(STEPS), slice(4 * rank, 4 * rank + 4))
-    if rank == 0:
-        torch.save(network.state_dict(), f"{folder}/result")
+    return network.state_dict()
 
 
 def narrow_model():
@@ -99,17 +103,14 @@ def _fsdp(rank, folder):
     dcp.load(state, checkpoint_id=f"{folder}/checkpoint")
     set_state_dict(network, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
     train(network, optimizer, range(STEPS // 2, STEPS), part)
-    whole = {name: tensor.full_tensor() for name, tensor in network.state_dict().items()}
-    if rank == 0:
-        torch.save(whole, f"{folder}/result")
+    return {name: tensor.full_tensor() for name, tensor in network.state_dict().items()}
 
 
-@pytest.mark.parametrize(("work", "options"), [(_ddp, {}), (_fsdp, OPTIONS)], ids=["DDP", "FSDP2"])
-def test_two_processes_end_where_one_does(work, options, tmp_path):
-    result = run_two_processes(work, tmp_path)
+@pytest.mark.parametrize(("work", "options"), [("DDP", {}), ("FSDP2", OPTIONS)])
+def test_two_processes_end_where_one_does(work, options, results):
     alone = model()
     train(alone, Adam(alone.parameters(), lr=0.01, **options), range(STEPS))
-    torch.testing.assert_close(result, alone.state_dict(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(results[work], alone.state_dict(), rtol=1e-4, atol=1e-5)
 
 
 NARROW = [
@@ -157,12 +158,14 @@ def _narrow(rank, folder):
             wide.load_state_dict(taken.state_dict())
             moments = {name: dict(wide.state[one]) for name, one in alone.named_parameters()}
             result.append((*finals, {name: one["exp_avg_sq"] for name, one in moments.items()}))
-    if rank == 0:
-        torch.save(result, f"{folder}/result")
+    return result
 
 
-def test_narrow_moments_and_parameters_are_sharded_and_go_on_from_a_whole_checkpoint(tmp_path):
-    for options, (expected, found, second) in zip(NARROW, run_two_processes(_narrow, tmp_path), strict=True):
+WORKS = {"DDP": _ddp, "FSDP2": _fsdp, "narrow": _narrow}
+
+
+def test_narrow_moments_and_parameters_are_sharded_and_go_on_from_a_whole_checkpoint(results):
+    for options, (expected, found, second) in zip(NARROW, results["narrow"], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
         dtype = options.get("dtype", torch.float32)
         alone = narrow_model().to(dtype)
