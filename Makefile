@@ -11,14 +11,14 @@ train: .venv/installed
 
 # Every stage runs, also after one that fails; the last line says which did. Worksteal keeps the tests of a file, which
 # share what they compile, on one worker until another has nothing left. Three workers, since tests also wait. The last
-# two stages are as long as each other and run side by side; the second one's output is shown when it is done.
+# two stages run side by side; the second one's output is shown when it is done.
 test: .venv/installed-test chromium
 	@failed=""; log=$$(mktemp); \
 	echo "KERAS_BACKEND=jax pytest tests"; \
 	KERAS_BACKEND=jax $(PYTEST) -n 3 --dist worksteal tests || failed=" jax"; \
 	KERAS_BACKEND=torch $(PYTEST) tests/keras > $$log 2>&1 & torch=$$!; \
 	echo "KERAS_BACKEND=tensorflow pytest tests/keras"; \
-	KERAS_BACKEND=tensorflow $(PYTEST) tests/keras || failed="$$failed tensorflow"; \
+	KERAS_BACKEND=tensorflow $(PYTEST) -n 2 --dist worksteal tests/keras || failed="$$failed tensorflow"; \
 	wait $$torch || failed="$$failed torch"; \
 	echo "KERAS_BACKEND=torch pytest tests/keras"; cat $$log; rm $$log; \
 	if test -n "$$failed"; then echo "make test: failed on:$$failed"; exit 1; fi; \

@@ -50,6 +50,17 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 # What JAX_DISABLE_MOST_OPTIMIZATIONS leaves on, which takes longer than all that it turns off.
 SPARED = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+# One operation on arrays, outside of a program of the user's: it has one result, however it is compiled.
+PLAIN = {
+    f"jit_{operation}"
+    for operation in (
+        *("add", "subtract", "multiply", "true_divide", "negative", "abs", "square", "maximum", "minimum", "_where"),
+        *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "select_n", "copy", "iota"),
+        *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift", "left_shift"),
+        *("right_shift", "isfinite", "_pad", "convert_element_type", "bitcast_convert_type", "unstack"),
+        *("broadcast_in_dim", "reshape", "transpose", "squeeze", "concatenate", "slice", "dynamic_slice", "gather"),
+    )
+}
 GIVEN_FLAGS = os.environ.get("XLA_FLAGS", "")
 
 
@@ -69,11 +80,11 @@ def pytest_configure(config):
 
 
 def _spare_programs_too():
-    """Have programs of this process compiled with `SPARED` while JAX disables most optimizations."""
+    """Have programs of this process compiled with `SPARED` while JAX disables most optimizations, `PLAIN` ones always."""
     import jax
     from jax._src import compiler
 
-    options_of = compiler.get_compile_options
+    options_of, compile_or_get = compiler.get_compile_options, compiler.compile_or_get_cached
     options_of(num_replicas=1, num_partitions=1)  # XLA reads XLA_FLAGS now, and not what tests set there
 
     def get_compile_options(*arguments, env_options_overrides=None, **others):
@@ -81,7 +92,14 @@ def _spare_programs_too():
             env_options_overrides = SPARED | (env_options_overrides or {})
         return options_of(*arguments, env_options_overrides=env_options_overrides, **others)
 
-    compiler.get_compile_options = get_compile_options
+    def compile_or_get_cached(backend, program, devices, options, *rest):
+        if str(program.operation.attributes["sym_name"]).strip('"') in PLAIN:
+            debugging = options.executable_build_options.debug_options
+            debugging.xla_backend_optimization_level, debugging.xla_llvm_disable_expensive_passes = 0, True
+            options.env_option_overrides = [*options.env_option_overrides, *SPARED.items()]
+        return compile_or_get(backend, program, devices, options, *rest)
+
+    compiler.get_compile_options, compiler.compile_or_get_cached = get_compile_options, compile_or_get_cached
 
 
 def pytest_collection_finish():
