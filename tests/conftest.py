@@ -80,7 +80,7 @@ def pytest_configure(config):
 
 
 def _spare_programs_too():
-    """Have programs of this process compiled with `SPARED` while JAX disables most optimizations, `PLAIN` ones always."""
+    """Have this process compile with `SPARED` while JAX disables most optimizations, and `PLAIN` operations always."""
     import jax
     from jax._src import compiler
 
