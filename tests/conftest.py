@@ -5,8 +5,8 @@ Most of the time of a test that trains is compilation, of a few programs again a
 and the commands that they start share. A program from there gives the bits of one that is compiled
 (`tests/test_program_cache.py`); a test of what compilation itself gives asks for `compiled_anew`.
 
-XLA optimizes the programs of tests with the mark `optimized` as it does a user's: those that hold bits or printed
-figures. It spares the others most of that, and with it five sixths of their time.
+XLA optimizes the programs of tests with the mark `optimized` as it does a user's: those that hold bits which depend on
+it. It spares the others most of that, and with it five sixths of their time.
 """
 
 import contextlib
@@ -31,14 +31,13 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Kernels for GPUs run on the CPU: Triton reads this when it is first imported. TRITON_INTERPRET=0 is for a GPU.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+# Threads that wait for work do not spin: other workers of the tests want the cores. Read when NumPy is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # TensorFlow and Triton have an LLVM each, and Triton's ends the process if it is the second ("inconsistency in
 # registered CommandLine options").
 with contextlib.suppress(ImportError):
     import triton  # noqa: F401
-
-# Threads that wait for work do not spin: other workers of the tests want the cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # A job that a shell runs in the background ignores Ctrl-C, and one under nohup a terminal that goes away. So would
 # every process that a test starts.
