@@ -22,7 +22,7 @@ from adamkit.keras.groups import Groups, with_schedules
 from adamkit.keras.guards import apply_guarded
 from adamkit.keras.internals import averages_of, layout_of_blocks, layout_of_rows, layout_without, trained_by
 from adamkit.keras.lookups import let_training_be_sparse, sparse_lookups
-from adamkit.keras.one_pass import step_as_one_program, step_in_one_pass
+from adamkit.keras.one_pass import step_as_one_program, step_in_one_pass, step_large_as_one_program
 from adamkit.keras.rows import catch_up, step_rows, step_sparse
 from adamkit.keras.sparse import Rows, checked_lazy, dense, is_sparse, once, widened, with_values
 from adamkit.keras.state import MOMENT_NAMES, Slot, loaded
@@ -466,7 +466,7 @@ class Adam(keras.optimizers.Adam):
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable."""
         dtype = arithmetic_dtype(variable)
-        k = numbers_of(self, variable, coefficients(self, learning_rate), dtype)
+        k = numbers_of(self, variable, coefficients(self, learning_rate))
         if self.lazy and is_sparse(gradient):
             step_rows(self, gradient, variable, k, dtype)
             return
@@ -503,7 +503,7 @@ class Adam(keras.optimizers.Adam):
         """Give a variable, and its remainder, a value of the dtype of the arithmetic."""
         dtype = dtype_of(variable)
         if dtype not in rounding.NARROW:
-            self.assign(variable, ops.cast(value, dtype))
+            self.assign(variable, value)
             return
         index = self._get_variable_index(variable)
         key = rounding.random_key(self.rounding_seed, self._step(), index, ops)
@@ -531,6 +531,9 @@ class Adam(keras.optimizers.Adam):
             return
         if backend != "tensorflow" or not _is_distributed():  # else each replica is given the learning rate alone
             learning_rate = coefficients(self, learning_rate)
+            if backend == "tensorflow":
+                parts = grads, trainable_variables, learning_rate
+                grads, trainable_variables = step_large_as_one_program(self, *parts)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def _clip_gradients(self, grads):

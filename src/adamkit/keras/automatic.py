@@ -53,10 +53,6 @@ def step_with_found_rate(optimizer: Any, step: Callable, gradients: Any, variabl
         optimizer.assign(kept, s)
         scaled.append(ops.cast(d, dtype) * g)
     after = prodigy.advanced(prodigy.Estimate(d, optimizer._estimate[0]), weight * agreement, size, root, ops)
-    of_settings = coefficients(optimizer, d)
-    with float64():
-        found = ops.cast(after.distance, "float64")
-        of_settings = [k._replace(epsilon=k.epsilon * found) for k in of_settings]
-    step(scaled, variables, of_settings)
+    step(scaled, variables, coefficients(optimizer, d, epsilon_factor=after.distance))
     optimizer._estimate.assign(ops.reshape(after.agreement, (1,)))
     learning_rate_of(optimizer).assign(after.distance)

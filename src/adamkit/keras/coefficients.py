@@ -7,18 +7,23 @@ import numpy as np
 from keras import ops
 
 from adamkit import rule
-from adamkit.keras.arithmetic import float64
+from adamkit.keras.arithmetic import arithmetic_dtype, float64
 from adamkit.keras.groups import Setting
-from adamkit.keras.internals import decays, index_of, step_count_of
+from adamkit.keras.internals import decays, index_of, step_count_of, trained_by
 from adamkit.variants import SWITCHES, Variant
 
+Numbers = dict[str, list[rule.Coefficients]]  # those of a step in each dtype of the arithmetic, of each of `settings`
 
-def coefficients(optimizer: Any, learning_rate: Any) -> list[rule.Coefficients]:
-    """The numbers of this step, in float64 (a few scalars, so it costs nothing) until a variable's dtype is known.
 
-    One for each setting of `groups`. `learning_rate` may be all this already.
+def coefficients(optimizer: Any, learning_rate: Any, epsilon_factor: Any = None) -> Numbers:
+    """The numbers of this step, computed in float64 (a few scalars, so it costs nothing) and rounded once.
+
+    Args:
+        optimizer: A built one.
+        learning_rate: A number or a tensor; it may be all this already.
+        epsilon_factor: What ε is multiplied by.
     """
-    if isinstance(learning_rate, list):
+    if isinstance(learning_rate, dict):
         return learning_rate
     with float64():
         step, rate = ops.cast(optimizer._step(), "float64"), ops.cast(learning_rate, "float64")
@@ -26,13 +31,18 @@ def coefficients(optimizer: Any, learning_rate: Any) -> list[rule.Coefficients]:
         own = [setting.rate(rate, step_count_of(optimizer)) for setting in settings]
         own = [ops.cast(rate, "float64") if ops.is_tensor(rate) else rate for rate in own]
         c = averaging(optimizer, rate, ops)
-        return [numbers(optimizer, step, *pair, c, ops) for pair in zip(own, settings, strict=True)]
+        found = [numbers(optimizer, step, *pair, c, ops) for pair in zip(own, settings, strict=True)]
+        if epsilon_factor is not None:
+            factor = ops.cast(epsilon_factor, "float64")
+            found = [k._replace(epsilon=k.epsilon * factor) for k in found]
+    dtypes = sorted({arithmetic_dtype(variable) for variable in trained_by(optimizer)})
+    return {dtype: [_cast(k, dtype) for k in found] for dtype in dtypes}
 
 
-def numbers_of(optimizer: Any, variable: Any, coefficients: list[rule.Coefficients], dtype: str) -> rule.Coefficients:
-    """The numbers of a variable, with their tensors in a dtype."""
-    k = coefficients[optimizer._own.places[index_of(optimizer, variable)]]
-    return _cast(k if decays(optimizer, [variable])[0] else k._replace(shrinkage=0.0), dtype)
+def numbers_of(optimizer: Any, variable: Any, coefficients: Numbers) -> rule.Coefficients:
+    """The numbers of a variable."""
+    k = coefficients[arithmetic_dtype(variable)][optimizer._own.places[index_of(optimizer, variable)]]
+    return k if decays(optimizer, [variable])[0] else k._replace(shrinkage=0.0)
 
 
 def numbers(

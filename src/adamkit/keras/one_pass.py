@@ -1,7 +1,12 @@
-"""An eager step of all variables at once: on PyTorch one pass over memory by the CPU kernel, on JAX one program."""
+"""A step of many variables at once.
+
+On PyTorch one pass over memory by the CPU kernel, where it is eager; on JAX one program, where it is no part of one; on
+TensorFlow one program for the large variables.
+"""
 
 import functools
 import math
+import platform
 import weakref
 from typing import Any
 
@@ -11,11 +16,14 @@ from keras import ops
 
 from adamkit import moments, rounding, rule
 from adamkit.keras.arithmetic import dtype_of, python_number
-from adamkit.keras.coefficients import averaging, coefficients, numbers, variant_of
+from adamkit.keras.coefficients import Numbers, averaging, coefficients, numbers, variant_of
 from adamkit.keras.internals import decays, index_of, own_value, step_count_of
-from adamkit.keras.sparse import Rows
+from adamkit.keras.sparse import Rows, is_sparse
 
-_PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers on JAX: their step outside of `jax.jit`
+_PROGRAMS: Any = (
+    weakref.WeakKeyDictionary()
+)  # of optimizers on JAX and TensorFlow: their step outside of XLA's programs
+_LARGE = 1  # elements; from there what a step on TensorFlow saves pays for compiling it within some hundred steps
 
 
 def step_in_one_pass(optimizer: Any, gradients: Any, variables: Any, learning_rate: Any) -> bool:
@@ -102,6 +110,49 @@ def step_as_one_program(optimizer: Any, gradients: Any, variables: Any, learning
     for variable, value in zip(state, new, strict=True):
         variable.assign(value)
     return True
+
+
+def step_large_as_one_program(optimizer: Any, gradients: Any, variables: Any, k: Numbers) -> tuple[list, list]:
+    """On TensorFlow, the step of the large variables by XLA; what is left, gradients and variables.
+
+    Operation by operation, TensorFlow would go through memory 20 times. In a program that XLA compiles as a whole this
+    one is a part of it.
+    """
+    import tensorflow as tf
+
+    device = step_count_of(optimizer).value.device
+    pairs = list(zip(gradients, variables, strict=True))
+    is_large = [_is_for_xla(optimizer, *pair, device) for pair in pairs]
+    large = [pair for pair, takes_part in zip(pairs, is_large, strict=True) if takes_part]
+    if not large:
+        return gradients, variables
+    programs = _PROGRAMS.setdefault(optimizer, {})
+    key = tuple(id(variable) for _, variable in large)
+    if key not in programs:
+        alive, stepped = weakref.ref(optimizer), [variable for _, variable in large]
+
+        def step(gradients, k):
+            adam: Any = alive()
+            for gradient, variable in zip(gradients, stepped, strict=True):
+                adam.update_step(gradient, variable, k)
+
+        programs[key] = tf.function(step, jit_compile=True, autograph=False)
+    with tf.device(device):
+        programs[key]([gradient for gradient, _ in large], k)  # compiled anew for other Python numbers in k
+    left = [pair for pair, takes_part in zip(pairs, is_large, strict=True) if not takes_part]
+    return [gradient for gradient, _ in left], [variable for _, variable in left]
+
+
+def _is_for_xla(optimizer: Any, gradient: Any, variable: Any, device: str) -> bool:
+    """Whether a variable is large, is on this device with all that a step of it needs, and XLA compiles for that."""
+    import tensorflow as tf
+
+    if math.prod(variable.shape) < _LARGE or is_sparse(gradient) or not tf.test.is_built_with_xla():
+        return False
+    if platform.system() == "Darwin" and "CPU" not in device:
+        return False
+    held = [part.value for part in (variable, *optimizer._state([variable]))]
+    return all(not isinstance(one, tf.distribute.DistributedValues) and one.device == device for one in held)
 
 
 @functools.cache

@@ -55,7 +55,7 @@ class Slot(NamedTuple):
             return
         if dtype_of(self.values) == "bfloat16":
             moment = moments.round_to_bfloat16(ops.cast(moment, "float32"), step, ops)
-        assign(self.values, ops.cast(moment, self.values.dtype))
+        assign(self.values, moment)
 
 
 def slots(optimizer: keras.optimizers.Adam) -> list[Slot]:

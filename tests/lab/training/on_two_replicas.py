@@ -1,11 +1,16 @@
-"""Run by test_devices.py on TensorFlow: under a MirroredStrategy of two devices a run is what it is on one."""
+"""Run by test_devices.py on TensorFlow: under a MirroredStrategy of two devices a run is what it is on one.
+
+And steps outside of it, of variables that are on several devices or on another one, are Adam's.
+"""
+
+import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from adamkit import lab
-from adamkit.keras import Adam
+from adamkit.keras import Adam, one_pass
 
 X = np.random.default_rng(0).normal(size=(32, 64)).astype("float32")
 Y = X.sum(axis=1)
@@ -21,8 +26,24 @@ def train(**options):
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     for options in ({}, {"moment_dtype": "int8"}, {"blockwise": True}):
         alone = train(**options)
-        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        with strategy.scope():
             mirrored = train(**options)
         np.testing.assert_allclose(mirrored, alone, rtol=1e-5)
+    one_pass._LARGE = 1  # from which on one program steps what is where the step count is
+    with strategy.scope():
+        mirrored = Adam(0.1), [keras.Variable(np.ones(3, "float32"))]
+        mirrored[0].build(mirrored[1])
+    with tf.device("CPU:1"):
+        there = keras.Variable(np.ones(3, "float32"))
+    for optimizer, variables, programs in (
+        (*mirrored, 0),
+        (Adam(0.1), [there, keras.Variable(np.ones(3, "float32"))], 1),
+    ):
+        step = functools.partial(optimizer.apply, [tf.ones(3) for _ in variables], variables)
+        step()
+        tf.function(step)()
+        assert len(one_pass._PROGRAMS.get(optimizer, {})) == programs
+        np.testing.assert_allclose(keras.ops.concatenate(variables), 0.8, rtol=1e-6)
