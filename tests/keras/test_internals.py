@@ -208,6 +208,14 @@ def test_layers_are_found_inside_of_layers():
     assert not internals.has_layers(inner.layers[0])
 
 
+def test_data_as_fit_takes_it_comes_in_batches_of_x():
+    from keras.src.trainers import data_adapters
+
+    assert hasattr(data_adapters, "get_data_adapter"), lacks(data_adapters.__name__, "get_data_adapter")
+    assert [len(x) for x in internals.batches_of(np.ones((5, 2)), 2)] == [2, 2, 1]
+    assert [len(x) for x in internals.batches_of(((np.ones((n, 2)), np.ones(n)) for n in (3, 1)), 2)] == [3, 1]
+
+
 @pytest.mark.skipif(not ON_JAX, reason="JAX's functions, on JAX alone")
 @pytest.mark.parametrize(("name", "operation"), [("conv", "conv"), ("max_pool", "max_pool")])
 def test_keras_convolves_and_pools_with_the_functions_of_one_module(name, operation, monkeypatch):

@@ -390,7 +390,7 @@ class Adam(keras.optimizers.Adam):
         """With `schedule_free`: make the model's variables x, to evaluate, to use and to save them; else nothing.
 
         `fit`, `evaluate`, `predict`, `save` and the like do so by themselves; a loop of one's own has to. Statistics of
-        batch normalization are those at y; `docs/adam.md` says what to do.
+        batch normalization are those at y until `adamkit.keras.recalibrate` computes them anew.
 
         Example:
             >>> import keras

@@ -7,7 +7,7 @@ like): these stand in `adam.py`. `tests/keras/test_internals.py` names what a ne
 import collections
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -149,6 +149,20 @@ def flat_layers(model: keras.Model) -> list[keras.Layer]:
 def own_variables_of(layer: keras.Layer) -> list[keras.Variable]:
     """The trainable variables of a layer itself, without those of layers inside of it."""
     return layer._trainable_variables
+
+
+def batches_of(x: Any, batch_size: int) -> Generator[Any, None, None]:
+    """The x of each batch of data as `fit` takes it, as NumPy arrays; to be closed."""
+    from keras.src.trainers.data_adapters import get_data_adapter
+
+    adapter = get_data_adapter(x=x, batch_size=batch_size)
+    try:
+        for batch in adapter.get_numpy_iterator():
+            yield keras.utils.unpack_x_y_sample_weight(batch)[0]
+    finally:
+        workers = getattr(adapter, "enqueuer", None)  # of a PyDataset that has some, if the caller had enough
+        if workers is not None and workers.is_running():
+            workers.stop()
 
 
 def has_layers(part: Any) -> bool:

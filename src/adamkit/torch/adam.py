@@ -257,7 +257,7 @@ class Adam(torch.optim.Adam):
 
         Of other groups nothing changes, nor in a second call. `state_dict()` says which of the two they are, so that a
         checkpoint may be of either. Statistics of batch normalization are still those at y: go through some data with
-        `torch.optim.swap_averages.update_bn(loader, model)` where a model has them.
+        `torch.optim.swa_utils.update_bn(loader, model)` where a model has them.
 
         Example:
             >>> import torch
