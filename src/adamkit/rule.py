@@ -331,9 +331,14 @@ def faded(moment: Array, missed: Array, decay: Decay, xp: Any) -> Array:
         decay: β₁ for m, β₂ for v. AMSGrad's largest v stays as it is.
         xp: An array namespace that has `exp` and, where a β is traced, `maximum`.
     """
+    return moment * share_left(missed, decay, xp)
+
+
+def share_left(missed: Array, decay: Decay, xp: Any) -> Array:
+    """βⁿ, for `faded`."""
     least = -1e9  # for log 0, with which 0·log β would be no number
     log = max(decay.log, least) if isinstance(decay.log, float) else xp.maximum(decay.log, least)
-    return moment * xp.exp(missed * log)
+    return xp.exp(missed * log)
 
 
 def block_means(values: Array, shape: Sequence[int], xp: Any) -> Array:

@@ -525,6 +525,8 @@ class Adam(keras.optimizers.Adam):
         backend = keras.backend.backend()
         if backend == "torch" and self.lazy:
             grads, trainable_variables = step_sparse(self, grads, trainable_variables, learning_rate)
+            if not grads:
+                return
         if backend == "torch" and step_in_one_pass(self, grads, trainable_variables, learning_rate):
             return
         if backend == "jax" and step_as_one_program(self, grads, trainable_variables, learning_rate):

@@ -42,7 +42,10 @@ def number(value: Any) -> Any:
 
 def python_number(value: Any) -> Any:
     """A 0-d tensor or variable as a Python number; anything else as it is."""
-    return np.asarray(ops.convert_to_numpy(value)).item() if ops.is_tensor(value) or hasattr(value, "value") else value
+    held = value.value if isinstance(value, keras.Variable) else value
+    if hasattr(held, "item"):
+        return held.item()
+    return np.asarray(ops.convert_to_numpy(held)).item() if ops.is_tensor(held) else held
 
 
 def is_known(value: Any) -> bool:

@@ -41,7 +41,7 @@ def step_in_one_pass(optimizer: Any, gradients: Any, variables: Any, learning_ra
         if tensors[0] is not own_value(variable) or not kernel.applies(form, tensors):
             return False
         groups.setdefault((form, optimizer._own.places[index], does_decay), []).append((*tensors, index))
-    step, rate = (python_number(number) for number in (optimizer._step(), learning_rate))
+    step, rate = _step_and_rate(optimizer, learning_rate)
     for (form, place, does_decay), rows in groups.items():
         k = _numbers(optimizer, step, rate, place, does_decay)
         *columns, indices = zip(*rows, strict=True)
@@ -63,9 +63,9 @@ def step_rows_in_one_pass(optimizer: Any, gradient: Rows, variable: Any, learnin
     form, tensors = _form_and_tensors(optimizer, kernel, gradient.values, variable)
     index = index_of(optimizer, variable)
     last = optimizer._last_steps[index]
-    if tensors[0] is not own_value(variable) or not kernel.applies_to_rows(form, tensors, last is not None):
+    if tensors[0] is not own_value(variable) or not kernel.applies_to_rows(form, tensors):
         return False
-    step, rate = (python_number(number) for number in (optimizer._step(), learning_rate))
+    step, rate = _step_and_rate(optimizer, learning_rate)
     k = _numbers(optimizer, step, rate, optimizer._own.places[index], decays(optimizer, [variable])[0])
     last_step = None if last is None else last.value
     kernel.step_rows(form, rows, tensors, k, torch.get_num_threads(), number=step, last_step=last_step)
@@ -179,6 +179,11 @@ def _form_and_tensors(optimizer: Any, kernel: Any, gradient: Any, variable: Any)
     )
     state = [slot.values for slot in slots] + [slot.scales for slot in slots] + [remainder]
     return form, [variable.value, gradient, *(part.value for part in state if part is not None)]
+
+
+def _step_and_rate(optimizer: Any, learning_rate: Any) -> tuple[int, float]:
+    """The number t of the step in progress and its learning rate, as Python's."""
+    return python_number(step_count_of(optimizer)) + 1, python_number(learning_rate)
 
 
 def _numbers(optimizer: Any, step: int, rate: float, place: int, does_decay: bool) -> rule.Coefficients:

@@ -12,7 +12,7 @@ from adamkit import rounding
 from adamkit.kernels import cpu
 from adamkit.kernels.form import Form
 from adamkit.torch.coefficients import coefficients
-from adamkit.torch.state import Slot, state_names
+from adamkit.torch.state import LAST_STEP, Slot, state_names
 
 
 class Job(NamedTuple):
@@ -24,18 +24,41 @@ class Job(NamedTuple):
     done: float | None  # steps so far; None: the GPU counts them, each parameter's for itself
 
 
+class Part(NamedTuple):
+    """Some rows of a parameter, to be stepped by the CPU's kernel."""
+
+    rows: Tensor
+    tensors: tuple[Tensor, ...]  # in the order of the form's columns: of the gradient (n, …), of all others whole
+    last_step: Tensor | None  # with `lazy="exact"`
+
+
 class Passes:
     """The passes over memory of one step of one group."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[Any, ...], list[tuple[int, ...]]] = defaultdict(list)  # by the parts of a `Job`
         self._counters: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+        self._parts: list[tuple[Form, float, Part]] = []
 
-    def add(self, kernel: str, form: Form, device: torch.device, step: Tensor, row: tuple[int, ...]) -> None:
-        """Have a parameter stepped: its size, the addresses of the form's columns, its place in the optimizer."""
+    def add(
+        self, kernel: str, form: Form, device: torch.device, step: Tensor, given: list[int] | Part, index: int
+    ) -> None:
+        """Have a parameter stepped.
+
+        Args:
+            kernel: "cpu" or "gpu".
+            form: How the parameter is stored.
+            device: Where.
+            step: Its counter of steps.
+            given: Its size and the addresses of the form's columns, or some rows of it.
+            index: Its place in the optimizer.
+        """
         done = step.item() if step.is_cpu else None
+        if isinstance(given, Part):
+            self._parts.append((form, done or 0.0, given))
+            return
         job = (kernel, form, device, done)
-        self._rows[job].append(row)
+        self._rows[job].append((*given, index))
         if done is None:
             self._counters[job].append(step)
 
@@ -47,13 +70,17 @@ class Passes:
                 _step_on_cpu(job, rows, group)
             else:
                 _step_on_gpu(job, rows, self._counters[parts], group, first_index, memory.tables())
+        for form, done, part in self._parts:
+            _step_part(form, done, part, group)
 
 
 def kernel_for(slot: Slot, step: Tensor) -> str | None:
     """Which kernel takes a parameter with this step counter: "cpu", "gpu" or none."""
     device = slot.tensors[0].device
     if device.type == "cpu":
-        return "cpu" if step.is_cpu and cpu.applies(slot.form, slot.tensors) else None
+        part = part_of(slot)
+        applies = cpu.applies(slot.form, slot.tensors) if part is None else cpu.applies_to_rows(slot.form, part.tensors)
+        return "cpu" if step.is_cpu and applies else None
     if device.type != "cuda" or not (step.is_cpu or step.device == device):
         return None
     gpu = gpu_kernel()
@@ -84,25 +111,42 @@ class Verified(NamedTuple):
     state: list[int]  # their addresses
 
     @classmethod
-    def of(cls, kernel: str, slot: Slot, addresses: list[int], options: tuple[Any, ...]) -> "Verified":
-        """The parameter of a slot whose tensors lie at these addresses."""
-        parameter = slot.tensors[0]
+    def of(cls, kernel: str, slot: Slot, options: tuple[Any, ...]) -> "Verified":
+        """The parameter of a slot."""
+        parameter, _, *state = slot.tensors
         names, device = state_names(slot.form), parameter.device
+        if slot.last_step is not None:
+            names, state = (*names, LAST_STEP), [*state, slot.last_step]
+        addresses = [tensor.data_ptr() for tensor in (parameter, *state)]
         return cls(
-            options, kernel, slot.form, device, parameter.dtype, parameter.numel(), addresses[0], names, addresses[2:]
+            options, kernel, slot.form, device, parameter.dtype, parameter.numel(), addresses[0], names, addresses[1:]
         )
 
-    def row(self, parameter: Tensor, gradient: Tensor, state: dict[str, Any]) -> list[int] | None:
-        """Its size and the addresses of all tensors of its step; None if anything but the gradient's has changed."""
+    def given(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], lazy: bool | str
+    ) -> list[int] | Part | None:
+        """What `Passes.add` is given; None if anything but where the gradient lies has changed."""
         if len(state) <= len(self.names):
             return None
         held = [state[name].data_ptr() for name in self.names]
-        if (
+        if not (
             held == self.state
             and parameter.data_ptr() == self.parameter
             and parameter.dtype is self.dtype
             and parameter.numel() == self.size
             and parameter.is_contiguous()
+        ):
+            return None
+        has_last_step = self.names[-1] == LAST_STEP
+        if gradient.layout is torch.sparse_coo:
+            if has_last_step != (lazy == "exact") or self.kernel != "cpu" or not state["step"].is_cpu:
+                return None
+            kept = [state[name] for name in self.names]
+            last_step = kept.pop() if has_last_step else None
+            part = part_of(Slot(self.form, (parameter, gradient, *kept), 0, last_step))
+            return part if part is not None and cpu.rows_fit(self.form, *part.tensors[:2]) else None
+        if (
+            not has_last_step
             and type(gradient) is Tensor
             and gradient.dtype is self.dtype
             and gradient.device == self.device
@@ -113,6 +157,20 @@ class Verified(NamedTuple):
         ):
             return [self.size, self.parameter, gradient.data_ptr(), *held]
         return None
+
+
+def given_by(slot: Slot) -> list[int] | Part:
+    """What `Passes.add` is given of a parameter that a kernel takes."""
+    return part_of(slot) or [slot.tensors[0].numel(), *(tensor.data_ptr() for tensor in slot.tensors)]
+
+
+def part_of(slot: Slot) -> Part | None:
+    """The rows that a sparse gradient has, if it has rows."""
+    parameter, gradient, *state = slot.tensors
+    if gradient.layout is not torch.sparse_coo or gradient.sparse_dim() != 1:
+        return None
+    gradient = gradient.coalesce()
+    return Part(gradient.indices()[0], (parameter, gradient.values(), *state), slot.last_step)
 
 
 class Memory:
@@ -139,6 +197,12 @@ def _step_on_cpu(job: Job, rows: list[tuple[int, ...]], group: dict[str, Any]) -
     k = coefficients(group, done + 1)
     threads = torch.get_num_threads()
     cpu.step_at(job.form, sizes, columns, k, threads, number=number, maximize=group["maximize"])
+
+
+def _step_part(form: Form, done: float, part: Part, group: dict[str, Any]) -> None:
+    options = {"number": int(done) + 1, "maximize": group["maximize"], "last_step": part.last_step}
+    threads = torch.get_num_threads()
+    cpu.step_rows(form, part.rows, part.tensors, coefficients(group, done + 1), threads, **options)
 
 
 def _step_on_gpu(

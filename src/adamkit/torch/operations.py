@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from adamkit import rounding, rule
-from adamkit.kernels import cpu
 from adamkit.torch.coefficients import coefficients, has_tensors
 from adamkit.torch.internals import foreach_copy_
 from adamkit.torch.state import MOMENTS, Slot, as_real, decoded, encoded, missed_by
@@ -94,8 +93,6 @@ def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, numbe
     values = gradient.values()
     if values.numel() == 0:
         return
-    if len(present) == 1 and _step_rows_in_one_pass(slot, present[0], values, group, k, number):
-        return
     held = (_entries(tensor, present) for tensor in state)
     part = slot._replace(tensors=(_entries(parameter, present), values.resolve_conj(), *held))
     whole = (parameter, *state)
@@ -115,21 +112,6 @@ def _step_present(slot: Slot, group: dict[str, Any], k: rule.Coefficients, numbe
             old.index_copy_(0, present[0], value)
         else:
             old[present] = value
-
-
-def _step_rows_in_one_pass(
-    slot: Slot, rows: Tensor, values: Tensor, group: dict[str, Any], k: rule.Coefficients, number: int | Tensor
-) -> bool:
-    """The step of these rows by the CPU kernel; False, with nothing done, where it does not take them."""
-    parameter, _, *state = slot.tensors
-    tensors, last = (parameter, values, *state), slot.last_step
-    if group["differentiable"] or not isinstance(number, int):
-        return False
-    if not cpu.applies_to_rows(slot.form, tensors, last is not None):
-        return False
-    options = {"number": number, "maximize": group["maximize"], "last_step": last}
-    cpu.step_rows(slot.form, rows, tensors, k, torch.get_num_threads(), **options)
-    return True
 
 
 def _entries(tensor: Tensor, present: tuple[Tensor, ...]) -> Tensor:

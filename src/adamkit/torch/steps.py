@@ -10,7 +10,7 @@ from adamkit.kernels.form import PLAIN_TYPES
 from adamkit.torch.averages import add_weight
 from adamkit.torch.coefficients import variant_of
 from adamkit.torch.internals import foreach_add_
-from adamkit.torch.one_pass import Memory, Passes, Verified, kernel_for
+from adamkit.torch.one_pass import Memory, Passes, Verified, given_by, kernel_for
 from adamkit.torch.operations import step_by_operations
 from adamkit.torch.state import Slot, slot_of
 
@@ -27,7 +27,8 @@ def step_group(group: dict[str, Any], first_index: int, state_of: dict[Tensor, d
     plain = not group["differentiable"]
     in_one_pass = Passes()
     by_operations: dict[tuple[Any, ...], list[Slot]] = defaultdict(list)
-    options = (group["moment_dtype"], group["parameter_rounding"], group["amsgrad"], variant_of(group))
+    lazy = group["lazy"]
+    options = (group["moment_dtype"], group["parameter_rounding"], group["amsgrad"], variant_of(group), lazy)
     parameters, steps = [], []
     for index, parameter in enumerate(group["params"], first_index):
         gradient = parameter.grad
@@ -35,22 +36,20 @@ def step_group(group: dict[str, Any], first_index: int, state_of: dict[Tensor, d
             continue
         state = state_of[parameter]
         known = memory.verified.get(id(parameter))
-        row = None  # what one pass over memory needs to know of this parameter
+        given = None  # what one pass over memory needs to know of this parameter
         if known is not None and plain and known.options == options:
-            row = known.row(parameter, gradient, state)
-        if known is not None and row is not None:
-            in_one_pass.add(known.kernel, known.form, known.device, state["step"], (*row, index))
+            given = known.given(parameter, gradient, state, lazy)
+        if known is not None and given is not None:
+            in_one_pass.add(known.kernel, known.form, known.device, state["step"], given, index)
         else:
             memory.verified.pop(id(parameter), None)
-            slot = slot_of(parameter, gradient, state, group, index)
+            slot = _coalesced(slot_of(parameter, gradient, state, group, index))
             kernel = kernel_for(slot, state["step"]) if plain else None
             if kernel is not None:
                 local = slot.tensors[0]
-                addresses = [tensor.data_ptr() for tensor in slot.tensors]
-                row = (local.numel(), *addresses, index)
-                in_one_pass.add(kernel, slot.form, local.device, state["step"], row)
+                in_one_pass.add(kernel, slot.form, local.device, state["step"], given_by(slot), index)
                 if local is parameter and parameter.is_contiguous():
-                    memory.verified[id(parameter)] = Verified.of(kernel, slot, addresses, options)
+                    memory.verified[id(parameter)] = Verified.of(kernel, slot, options)
             else:
                 kind = _kind(slot, state["step"])
                 by_operations[kind if plain else (kind[0], id(parameter))].append(slot)
@@ -86,6 +85,14 @@ def refuse_capture(group: dict[str, Any]) -> None:
             "A CUDA graph can hold the step of a group with capturable=True only. Received: capturable=False, during "
             "the capture of a graph"
         )
+
+
+def _coalesced(slot: Slot) -> Slot:
+    """With one entry a place in a sparse gradient."""
+    parameter, gradient, *state = slot.tensors
+    if gradient.layout is not torch.sparse_coo:
+        return slot
+    return slot._replace(tensors=(parameter, gradient.coalesce(), *state))
 
 
 def _kind(slot: Slot, step: Tensor) -> tuple[Any, ...]:

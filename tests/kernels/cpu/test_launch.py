@@ -62,6 +62,31 @@ def test_has_the_same_bits_for_any_number_of_threads(form, pool, monkeypatch):
         assert_same_bits(ours, expected)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_rows_have_the_bits_of_a_step_of_them_alone_for_any_number_of_threads(exact):
+    count, width, number = 1200, 33, 9
+    draw_of = np.random.default_rng(0)
+    rows = torch.from_numpy(draw_of.permutation(2 * count)[:count])
+    last = torch.from_numpy(draw_of.integers(0, number, 2 * count, dtype=np.int32))
+    start = {name: column[0].reshape(2 * count, width) for name, column in draw(0, [2 * count * width], Form()).items()}
+    k = coefficients()
+    alone = {name: value[rows] for name, value in start.items()}
+    for name, decay in (("first", k.first_decay), ("second", k.second_decay)) if exact else ():
+        alone[name] = rule.faded(alone[name], (number - 1 - last[rows]).float()[:, None], decay, torch)
+    take_step(Form(), {name: [value] for name, value in alone.items()}, k, 1, number)
+    for threads in (1, 2, 7):
+        ours = {name: value.clone() for name, value in start.items()} | {"gradient": start["gradient"][rows]}
+        assert cpu.applies_to_rows(Form(), list(ours.values()))
+        own = last.clone() if exact else None
+        cpu.step_rows(Form(), rows, list(ours.values()), k, threads, number=number, last_step=own)
+        for name in ours.keys() - {"gradient"}:
+            expected = start[name].clone()
+            expected[rows] = alone[name]
+            assert torch.equal(ours[name], expected)
+        if own is not None:
+            assert torch.equal(own, last.index_fill(0, rows, number))
+
+
 def test_maximize_is_the_step_of_the_opposite_gradient():
     ours = draw(1, [100], Form())
     other = copies(ours)

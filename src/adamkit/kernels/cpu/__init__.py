@@ -9,12 +9,13 @@ threads share the work.
 
 from importlib.util import find_spec
 
-from adamkit.kernels.cpu.fits import DTYPES, applies, applies_to_rows
+from adamkit.kernels.cpu.fits import DTYPES, applies, applies_to_rows, rows_fit
 from adamkit.kernels.cpu.launch import compile_kernels, nonfinite, step, step_at, step_rows
 from adamkit.kernels.form import Form
 
 __all__ = [
-    "DTYPES", "Form", "applies", "applies_to_rows", "compile_kernels", "nonfinite", "step", "step_at", "step_rows",
+    "DTYPES", "Form", "applies", "applies_to_rows", "compile_kernels", "nonfinite", "rows_fit", "step", "step_at",
+    "step_rows",
 ]  # fmt: skip
 
 if find_spec("numba") is None:  # found out now, not in the first step: who can do without imports this in a `try`

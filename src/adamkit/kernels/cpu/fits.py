@@ -23,26 +23,34 @@ def applies(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
     return has_kernel(form) and all(tensor.is_cpu for tensor in tensors) and lie_alike(form, tensors)
 
 
-def applies_to_rows(form: Form, tensors: Sequence[torch.Tensor], exact: bool) -> bool:
+def applies_to_rows(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
     """Whether `step_rows` can step rows of these: contiguous, and stored in no way that goes by the place in the whole.
 
     Args:
         form: How the parameter is stored.
         tensors: One for each of the form's columns: of the gradient (n, …), of all others whole.
-        exact: Whether `step_rows` is given the last step of each row; then narrow moments would be rounded twice.
     """
-    if exact and form.moments != "float32":
-        return False
     parameter, gradient, *state = tensors
-    if form.moments == "int8" or form.is_random() or not parameter.is_contiguous() or not gradient.numel():
-        return False
-    plain = type(gradient) in PLAIN_TYPES and gradient.is_cpu and gradient.is_contiguous() and not gradient.is_neg()
     return (
-        plain
-        and gradient.dtype is form.columns()["gradient"]
-        and gradient.shape[1:] == parameter.shape[1:]
+        form.moments != "int8"
+        and not form.is_random()
+        and parameter.is_contiguous()
+        and rows_fit(form, parameter, gradient)
         and has_kernel(form)
         and applies(form._replace(gradient=None), (parameter, parameter, *state))  # one of the gradient's size
+    )
+
+
+def rows_fit(form: Form, parameter: torch.Tensor, gradient: torch.Tensor) -> bool:
+    """Whether a gradient (n, …) of some rows is what `applies_to_rows` asks for."""
+    return (
+        type(gradient) in PLAIN_TYPES
+        and gradient.is_cpu
+        and gradient.is_contiguous()
+        and not gradient.is_neg()
+        and gradient.numel() > 0
+        and gradient.dtype is form.columns()["gradient"]
+        and gradient.shape[1:] == parameter.shape[1:]
     )
 
 

@@ -8,7 +8,6 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from adamkit import arrays, moments, rounding, rule, variants
@@ -109,26 +108,19 @@ def step_rows(
         last_step: With `lazy="exact"` int32, of each row of the whole the step that its moments are as of: those of
             `rows` first decay for the steps that they missed, and their last step becomes this one.
     """
-    if last_step is not None:
-        missed = number - 1 - last_step.index_select(0, rows)
-        held_as = dict(zip(form.columns(), tensors, strict=True))
-        for column, decay in (("first", coefficients.first_decay), ("second", coefficients.second_decay)):
-            held = held_as[column]
-            moment = held.index_select(0, rows)
-            owed = missed.to(moment.dtype).reshape(-1, *[1] * (moment.dim() - 1))
-            held.index_copy_(0, rows, rule.faded(moment, owed, decay, torch))
-        last_step[rows] = number
-    width, count = tensors[1].numel() // len(rows), len(rows)
+    rows = rows.contiguous()
+    count, width = len(rows), tensors[1].numel() // len(rows)
     numbers = _numbers(form, coefficients, maximize)
+    fading = (0, 0, 0)
+    if last_step is not None:
+        missed = (number - 1 - last_step.index_select(0, rows)).to(form.arithmetic())
+        shares = [rule.share_left(missed, k, torch) for k in (coefficients.first_decay, coefficients.second_decay)]
+        fading = last_step.data_ptr(), *[share.data_ptr() for share in shares]
     threads, piece = _shares(count * width, threads)
-    places = [rows.numpy()] * len(tensors)
-    places[1] = np.arange(count)
-    columns = [
-        one.data_ptr() + place * (width * one.element_size()) for one, place in zip(tensors, places, strict=True)
-    ]
-    head = (0, count, piece, numbers.buffer_info()[0], number)
-    job = np.concatenate([head, *columns, np.full(count, width), np.arange(count + 1) * width]).astype(np.int64)
-    run(_kernel(form), job.ctypes.data, threads)
+    job = array("q", (0, count, -(-piece // width), numbers.buffer_info()[0], number, rows.data_ptr(), width))
+    job.extend(fading)
+    job.extend([tensor.data_ptr() for tensor in tensors])
+    run(_rows_kernel(form), job.buffer_info()[0], threads)
 
 
 def _numbers(form: Form, coefficients: rule.Coefficients, maximize: bool) -> "array[float]":
@@ -179,6 +171,18 @@ def _kernel(form: Form) -> Kernel:
         return source.build(form)
 
     return machine_code.kernel(f"adam-{form.name()}", sources(), build)
+
+
+@functools.cache
+def _rows_kernel(form: Form) -> Kernel:
+    """That for rows."""
+
+    def build() -> Any:
+        from adamkit.kernels.cpu import source
+
+        return source.build_rows(form)
+
+    return machine_code.kernel(f"adam-{form.name()}-rows", sources(), build)
 
 
 def sources() -> list[Path]:

@@ -1,10 +1,11 @@
-"""What Python lacks for the kernel: pointers from addresses, scratch memory, an atomic counter, float16, bits."""
+"""What Python lacks for the kernel: pointers from addresses, scratch memory, prefetching, an atomic counter, bits."""
 
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 CHUNK = 512  # elements that are widened at once: with random bits, up to six arrays of 2 kB, which a first cache holds
@@ -45,6 +46,21 @@ def scratch(typing_context: Any) -> Any:
         return builder.ptrtoint(memory, context.get_value_type(types.int64))
 
     return types.int64(), generate
+
+
+@intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Bring the cache line at the int64 `address`, which is to be written, near; nothing waits for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, i32_ = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), (byte, i32_, i32_, i32_))
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        to_write, keep, data = (i32_(number) for number in (1, 3, 1))
+        builder.call(function, (builder.inttoptr(arguments[0], byte), to_write, keep, data))
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
 
 
 @intrinsic

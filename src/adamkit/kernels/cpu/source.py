@@ -16,38 +16,47 @@ import numpy as np
 from numba import types
 
 from adamkit import rule
-from adamkit.kernels.cpu.job import COEFFICIENTS, HEADER, PIECE, STEP, TENSORS
-from adamkit.kernels.cpu.primitives import CHUNK, inlined, pointer, scratch, take_ticket, tensor_at
+from adamkit.kernels.cpu.job import (
+    COEFFICIENTS,
+    FIRST_SHARES,
+    HEADER,
+    LAST_STEPS,
+    PIECE,
+    ROWS,
+    ROWS_HEADER,
+    SECOND_SHARES,
+    STEP,
+    TENSORS,
+    WIDTH,
+)
+from adamkit.kernels.cpu.primitives import CHUNK, inlined, pointer, prefetch, scratch, take_ticket, tensor_at
 from adamkit.kernels.cpu.storage import moment_storage, parameter_storage, random_bits
 from adamkit.kernels.form import Form
 from adamkit.variants import ADAM, Variant
 
+_AHEAD = 8  # rows whose memory is on its way while one is stepped
+_LINE = 64  # bytes that memory gives at once
+_LINES = 8  # of a row that are asked for: where a longer one leads, the processor goes by itself
+
 
 def build(form: Form) -> Any:
     """The kernel for one form; see `job` for what it is given."""
-    real = types.float64 if form.parameter == "float64" else types.float32
     places = {name: place for place, name in enumerate(form.columns())}
-    columns, amsgrad = len(places), form.amsgrad
+    columns = len(places)
     # Where a form has no such column, nothing looks at it.
     remainder, key, largest, first_scale, second_scale, largest_scale = (
         places.get(name, 0) for name in ("remainder", "key", "largest", "first_scale", "second_scale", "largest_scale")
     )
-    load_theta, store_theta = parameter_storage(form.parameter, real, form.rounding)
-    load_gradient, _ = parameter_storage(form.gradient or form.parameter, real, "nearest")
-    load_first, store_first = moment_storage(form.format_of("first"), real, "first")
-    load_second, store_second = moment_storage(form.format_of("second"), real, "second")
-    draw = random_bits(form.moments)
-    update = _update(real, amsgrad, form.variant)
-    chunk = CHUNK if form.is_narrow() else 2**62
+    real, step_elements = _elements(form)
+    one = np.dtype(real.name).type(1)
 
     def kernel(job):
         tensors, piece, step = job[TENSORS], job[PIECE], job[STEP]
         k = pointer(job[COEFFICIENTS], real)
         sizes = HEADER + columns * tensors
         starts = sizes + tensors
-        total = job[starts + tensors]
-        room_1, room_2, room_3 = scratch(), scratch(), scratch()
-        room_4, room_5, room_6 = scratch(), scratch(), scratch()
+        total, left = job[starts + tensors], (one, one)
+        rooms = scratch(), scratch(), scratch(), scratch(), scratch(), scratch()
         while True:
             begin = take_ticket(job) * piece
             if begin >= total:
@@ -59,44 +68,124 @@ def build(form: Form) -> Any:
                 stop = min(end - job[starts + tensor], job[sizes + tensor])
                 begin = job[starts + tensor + 1]
                 at = HEADER + tensor
-                parameter, gradient, first, second = (
-                    job[at],
-                    job[at + tensors],
-                    job[at + 2 * tensors],
-                    job[at + 3 * tensors],
-                )
-                rest, number = job[at + remainder * tensors], job[at + key * tensors]
-                first_scales, second_scales = job[at + first_scale * tensors], job[at + second_scale * tensors]
-                maximum, maximum_scales = job[at + largest * tensors], job[at + largest_scale * tensors]
-                while i < stop:
-                    n = min(stop - i, chunk)
-                    theta = load_theta(parameter, rest, i, n, room_1)
-                    g = load_gradient(gradient, 0, i, n, room_2)
-                    m = load_first(first, first_scales, i, n, room_3)
-                    v = load_second(second, second_scales, i, n, room_4)
-                    largest_v = load_second(maximum, maximum_scales, i, n, room_5) if amsgrad else v
-                    update(theta, g, m, v, largest_v, n, k)
-                    store_theta(parameter, rest, i, n, room_1, number)
-                    draw(i, n, room_6, step)
-                    store_first(first, first_scales, i, n, room_3, room_6, step)
-                    store_second(second, second_scales, i, n, room_4, room_6, step)
-                    if amsgrad:
-                        store_second(maximum, maximum_scales, i, n, room_5, room_6, step)
-                    i += n
+                parameter_and_gradient = job[at], job[at + tensors]
+                first = job[at + 2 * tensors], job[at + first_scale * tensors]
+                second = job[at + 3 * tensors], job[at + second_scale * tensors]
+                maximum = job[at + largest * tensors], job[at + largest_scale * tensors]
+                beside = job[at + remainder * tensors], job[at + key * tensors]
+                step_elements(parameter_and_gradient, first, second, maximum, beside, i, stop, k, left, step, rooms)
                 tensor += 1
 
     return kernel
 
 
+def build_rows(form: Form) -> Any:
+    """The kernel that steps rows of one parameter, of a form without scales and keys; see `job`."""
+    columns: Any = form.columns()
+    places = {name: ROWS_HEADER + place for place, name in enumerate(columns)}
+    largest, remainder = (places.get(name, ROWS_HEADER) for name in ("largest", "remainder"))
+    gradient_bytes = columns["gradient"].itemsize
+    whole = tuple((places[name], dtype.itemsize) for name, dtype in columns.items() if name != "gradient")
+    real, step_elements = _elements(form, by_rows=True)
+    one = np.dtype(real.name).type(1)
+
+    def ask_for_row(job, i):
+        for place, size in whole:
+            for offset in range(0, min(job[WIDTH] * size, _LINES * _LINE), _LINE):
+                prefetch(job[place] + i * size + offset)
+
+    ask_for = inlined(ask_for_row)
+
+    def kernel(job):
+        count, piece, step, width = job[TENSORS], job[PIECE], job[STEP], job[WIDTH]
+        k, rows = pointer(job[COEFFICIENTS], real), pointer(job[ROWS], types.int64)
+        last_steps = pointer(job[LAST_STEPS], types.int32)
+        first_shares, second_shares = pointer(job[FIRST_SHARES], real), pointer(job[SECOND_SHARES], real)
+        parameter, gradient, first, second = ROWS_HEADER, ROWS_HEADER + 1, ROWS_HEADER + 2, ROWS_HEADER + 3
+        rooms = scratch(), scratch(), scratch(), scratch(), scratch(), scratch()
+        while True:
+            begin = take_ticket(job) * piece
+            if begin >= count:
+                return
+            end = min(begin + piece, count)
+            for place in range(begin, min(begin + _AHEAD, end)):
+                ask_for(job, rows[place] * width)
+            for place in range(begin, end):
+                if place + _AHEAD < end:
+                    ask_for(job, rows[place + _AHEAD] * width)
+                i = rows[place] * width
+                left = one, one
+                if job[LAST_STEPS] != 0:
+                    left = first_shares[place], second_shares[place]
+                    last_steps[rows[place]] = step
+                own_gradient = job[gradient] + (place * width - i) * gradient_bytes  # its element i is the row's first
+                step_elements(
+                    (job[parameter], own_gradient),
+                    (job[first], job[first]),
+                    (job[second], job[second]),
+                    (job[largest], job[largest]),
+                    (job[remainder], job[parameter]),
+                    i,
+                    i + width,
+                    k,
+                    left,
+                    step,
+                    rooms,
+                )
+
+    return kernel
+
+
+def _elements(form: Form, *, by_rows: bool = False) -> tuple[Any, Any]:
+    """In which type a form is stepped, and what steps elements i to `stop` of one parameter, given its addresses.
+
+    By rows, what `left` says is first left of m and v; else nothing looks at it.
+    """
+    real = types.float64 if form.parameter == "float64" else types.float32
+    amsgrad = form.amsgrad
+    load_theta, store_theta = parameter_storage(form.parameter, real, form.rounding)
+    load_gradient, _ = parameter_storage(form.gradient or form.parameter, real, "nearest")
+    load_first, store_first = moment_storage(form.format_of("first"), real, "first")
+    load_second, store_second = moment_storage(form.format_of("second"), real, "second")
+    draw = random_bits(form.moments)
+    update = _update(real, amsgrad, form.variant, by_rows)
+    chunk = CHUNK if form.is_narrow() else 2**62
+
+    def step_elements(parameter_and_gradient, first, second, maximum, beside, i, stop, k, left, step, rooms):
+        parameter, gradient = parameter_and_gradient
+        first, first_scales = first
+        second, second_scales = second
+        maximum, maximum_scales = maximum
+        rest, number = beside
+        room_1, room_2, room_3, room_4, room_5, room_6 = rooms
+        while i < stop:
+            n = min(stop - i, chunk)
+            theta = load_theta(parameter, rest, i, n, room_1)
+            g = load_gradient(gradient, 0, i, n, room_2)
+            m = load_first(first, first_scales, i, n, room_3)
+            v = load_second(second, second_scales, i, n, room_4)
+            largest_v = load_second(maximum, maximum_scales, i, n, room_5) if amsgrad else v
+            update(theta, g, m, v, largest_v, n, k, left)
+            store_theta(parameter, rest, i, n, room_1, number)
+            draw(i, n, room_6, step)
+            store_first(first, first_scales, i, n, room_3, room_6, step)
+            store_second(second, second_scales, i, n, room_4, room_6, step)
+            if amsgrad:
+                store_second(maximum, maximum_scales, i, n, room_5, room_6, step)
+            i += n
+
+    return real, inlined(step_elements)
+
+
 @functools.cache
-def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
+def _update(real: Any, amsgrad: bool, variant: Variant, fades: bool) -> Any:
     """`rule.update` for n elements in a row; the branches of switches are decided when it is compiled."""
     nesterov, rectified, cautious, adopt, schedule_free, _ = variant
     own = 11 if variant != ADAM else 0  # where its numbers are; Adam itself looks at none
     number = np.dtype(real.name).type  # Python's 0 would make float64 of float32
     largest, zero, one = number(rule.largest_second_moment(real.name)), number(0), number(1)
 
-    def elements(parameter, gradient, first_moment, second_moment, max_second_moment, n, k, is_usual):
+    def elements(parameter, gradient, first_moment, second_moment, max_second_moment, n, k, left, is_usual):
         first_forward, second_forward = is_usual or k[5] != 0, is_usual or k[7] != 0
         penalized = not is_usual and k[3] != 0
         step_size, epsilon, shrinkage, penalty, sign = k[0], k[1], k[2], k[3], k[4]
@@ -110,14 +199,14 @@ def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
             not_finite = g - g  # 0, or NaN
             g = bound if g > bound else g
             g = (-bound if g < -bound else g) + not_finite
-            v = second_moment[i]
+            v = second_moment[i] * left[1] if fades else second_moment[i]
             averaged = g
             if adopt:
                 root = np.sqrt(v)
                 averaged = g / (epsilon if root <= epsilon else root)
                 averaged = clip if averaged > clip else averaged
                 averaged = -clip if averaged < -clip else averaged
-            m = first_moment[i]
+            m = first_moment[i] * left[0] if fades else first_moment[i]
             lead = m  # x - y, with `schedule_free`
             if schedule_free:
                 m = averaged
@@ -154,11 +243,11 @@ def _update(real: Any, amsgrad: bool, variant: Variant) -> Any:
 
     loop = inlined(elements)
 
-    def update(parameter, gradient, first_moment, second_moment, max_second_moment, n, k):
+    def update(parameter, gradient, first_moment, second_moment, max_second_moment, n, k, left):
         # A loop of its own for the usual β, without L2: it has less to decide, and takes 15 % less time in the cache.
         if k[5] != 0 and k[7] != 0 and k[3] == 0:
-            loop(parameter, gradient, first_moment, second_moment, max_second_moment, n, k, True)
+            loop(parameter, gradient, first_moment, second_moment, max_second_moment, n, k, left, True)
         else:
-            loop(parameter, gradient, first_moment, second_moment, max_second_moment, n, k, False)
+            loop(parameter, gradient, first_moment, second_moment, max_second_moment, n, k, left, False)
 
     return inlined(update)
