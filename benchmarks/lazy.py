@@ -4,10 +4,16 @@
 
 PyTorch, and Keras on each backend (each in a process of its own), with `lazy=True` and `lazy="exact"` and a sparse
 gradient, and with a dense one. Given are medians of the processor's milliseconds on one thread, in which other programs
-on the machine count less than on a clock, and their ratios. Making the gradient is not counted.
+on the machine count less than on a clock, and their ratios.
+
+Lazy steps come eight in a row, as in a training, each with other rows, drawn at random: such rows lie in no near cache,
+but code does. (A dense step before each would evict the interpreter too, which no training with lazy steps does.) A
+gradient is what the backward pass of a look-up makes of a batch, which itself is not counted: its rows are not sorted
+yet, and on PyTorch and JAX still to be brought into the form in which they are stepped. All that is part of the step.
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -15,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +29,16 @@ from benchmarks.report import machine, show, versions, write
 
 WIDTH = 64
 REPETITIONS, WARM_UPS = 7, 2
+STEPS = 8  # lazy ones in a row
 WAYS = (True, "exact", False)
+
+
+class Contender(NamedTuple):
+    """One way to step a table of its own."""
+
+    gradient: Callable[[int], Any]  # of a seed
+    step: Callable[[Any], object]
+    steps: int  # in a row
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,30 +67,37 @@ def main(argv: list[str] | None = None) -> None:
     write("lazy", {"machine": machine(), "versions": versions(), "rows": rows})
 
 
-def _gradient(rows: int, touched: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) rows and (n, width) numbers."""
-    places = np.random.default_rng(0).choice(rows, touched, replace=False)
-    return np.sort(places), np.random.default_rng(1).normal(size=(touched, WIDTH)).astype("float32")
+def _gradient(rows: int, touched: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) rows, in the order of a batch, and (n, width) numbers."""
+    draw = np.random.default_rng(seed)
+    return draw.choice(rows, touched, replace=False), draw.normal(size=(touched, WIDTH)).astype("float32")
 
 
-def _torch(rows: int, touched: int) -> list[Callable[[], object]]:
+def _start(rows: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(rows, WIDTH)).astype("float32")
+
+
+def _torch(rows: int, touched: int) -> list[Contender]:
     import torch
 
     from adamkit.torch import Adam
 
     torch.set_num_threads(1)
 
-    def step(lazy: bool | str) -> Callable[[], object]:
-        table = torch.nn.Parameter(torch.zeros(rows, WIDTH))
+    def contender(lazy: bool | str) -> Contender:
+        table = torch.nn.Parameter(torch.from_numpy(_start(rows)))
         optimizer = Adam([table], lazy=lazy)
-        gradient = _sparse_of_torch(rows, touched)
-        table.grad = gradient if lazy else gradient.to_dense()
-        return optimizer.step
 
-    return [step(lazy) for lazy in WAYS]
+        def step(gradient: Any) -> None:
+            table.grad = gradient
+            optimizer.step()
+
+        return Contender(lambda seed: _of_torch(rows, touched, seed, lazy), step, STEPS if lazy else 1)
+
+    return [contender(lazy) for lazy in WAYS]
 
 
-def _keras_on_torch(rows: int, touched: int) -> list[Callable[[], object]]:
+def _keras_on_torch(rows: int, touched: int) -> list[Contender]:
     import keras
     import torch
 
@@ -82,25 +105,25 @@ def _keras_on_torch(rows: int, touched: int) -> list[Callable[[], object]]:
 
     torch.set_num_threads(1)
 
-    def step(lazy: bool | str) -> Callable[[], object]:
-        table = keras.Variable(np.zeros((rows, WIDTH), "float32"))
+    def contender(lazy: bool | str) -> Contender:
+        table = keras.Variable(_start(rows))
         optimizer = Adam(lazy=lazy)
         optimizer.build([table])
-        sparse = _sparse_of_torch(rows, touched)
-        gradient = sparse if lazy else sparse.to_dense()
-        return torch.no_grad()(lambda: optimizer.apply([gradient], [table]))
+        step = torch.no_grad()(lambda gradient: optimizer.apply([gradient], [table]))
+        return Contender(lambda seed: _of_torch(rows, touched, seed, lazy), step, STEPS if lazy else 1)
 
-    return [step(lazy) for lazy in WAYS]
+    return [contender(lazy) for lazy in WAYS]
 
 
-def _sparse_of_torch(rows: int, touched: int) -> object:
+def _of_torch(rows: int, touched: int, seed: int, lazy: bool | str) -> Any:
     import torch
 
-    places, values = map(torch.from_numpy, _gradient(rows, touched))
-    return torch.sparse_coo_tensor(places[None], values, (rows, WIDTH), check_invariants=True).coalesce()
+    places, values = map(torch.from_numpy, _gradient(rows, touched, seed))
+    sparse = torch.sparse_coo_tensor(places[None], values, (rows, WIDTH), check_invariants=True)
+    return sparse if lazy else sparse.to_dense()
 
 
-def _keras_on_tensorflow(rows: int, touched: int) -> list[Callable[[], object]]:
+def _keras_on_tensorflow(rows: int, touched: int) -> list[Contender]:
     import keras
     import tensorflow as tf
 
@@ -108,63 +131,70 @@ def _keras_on_tensorflow(rows: int, touched: int) -> list[Callable[[], object]]:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    places, values = _gradient(rows, touched)
 
-    def step(lazy: bool | str) -> Callable[[], object]:
-        table = keras.Variable(np.zeros((rows, WIDTH), "float32"))
+    def contender(lazy: bool | str) -> Contender:
+        table = keras.Variable(_start(rows))
         optimizer = Adam(lazy=lazy)
         optimizer.build([table])
-        gradient: object = tf.IndexedSlices(tf.constant(values), tf.constant(places), tf.constant([rows, WIDTH]))
-        gradient = gradient if lazy else tf.convert_to_tensor(gradient)
+
+        def gradient(seed: int) -> Any:
+            places, values = _gradient(rows, touched, seed)
+            sparse = tf.IndexedSlices(tf.constant(values), tf.constant(places), tf.constant([rows, WIDTH]))
+            return sparse if lazy else tf.convert_to_tensor(sparse)
+
         # Not `jit_compile`: a program of XLA would hold the dense gradient as a constant.
-        apply = tf.function(lambda given: optimizer.apply([given], [table]), autograph=False)
-        return lambda: apply(gradient)
+        step = tf.function(lambda given: optimizer.apply([given], [table]), autograph=False)
+        return Contender(gradient, step, STEPS if lazy else 1)
 
-    return [step(lazy) for lazy in WAYS]
+    return [contender(lazy) for lazy in WAYS]
 
 
-def _keras_on_jax(rows: int, touched: int) -> list[Callable[[], object]]:
+def _keras_on_jax(rows: int, touched: int) -> list[Contender]:
     import jax
     import keras
 
     from adamkit.keras import Adam
-    from adamkit.keras.sparse import Rows
+    from adamkit.keras.lookups_on_jax import Lookup, Table, rows_of_a_table
 
-    places, values = _gradient(rows, touched)
-    whole = np.zeros((rows, WIDTH), "float32")
-    whole[places] = values
-
-    def step(lazy: bool | str) -> Callable[[], object]:
-        table = keras.Variable(np.zeros((rows, WIDTH), "float32"))
+    def contender(lazy: bool | str) -> Contender:
+        table = keras.Variable(_start(rows))
         optimizer = Adam(lazy=lazy)
         optimizer.build([table])
-        given = [jax.numpy.asarray(one) for one in ((values, places.astype("int32")) if lazy else (whole,))]
 
-        def apply(variables: list, state: list, given: list) -> tuple[list, list]:
-            gradient = Rows(*given, (rows, WIDTH)) if lazy else given[0]
+        def gradient(seed: int) -> Any:
+            places, values = map(jax.numpy.asarray, _gradient(rows, touched, seed))
+            if not lazy:
+                return jax.block_until_ready(jax.numpy.zeros((rows, WIDTH)).at[places].set(values))
+            zeros = Lookup(jax.numpy.zeros_like(values), jax.numpy.zeros((2, touched)))
+            _, derivative = jax.vjp(functools.partial(rows_of_a_table, held[0][0], places), zeros)
+            return jax.block_until_ready(derivative(values)[0])
+
+        def apply(variables: list, state: list, given: Any) -> tuple[list, list]:
+            gradient = Table(variables[0], (given,)) if lazy else given
             return optimizer.stateless_apply(state, [gradient], variables)
 
         compiled = jax.jit(apply, donate_argnums=(0, 1))  # as `fit` compiles its steps
         held = [[table.value], [variable.value for variable in optimizer.variables]]
 
-        def run() -> None:
+        def step(given: Any) -> None:
             held[:] = compiled(*held, given)
             jax.block_until_ready(held)
 
-        return run
+        return Contender(gradient, step, STEPS if lazy else 1)
 
-    return [step(lazy) for lazy in WAYS]
+    return [contender(lazy) for lazy in WAYS]
 
 
-def _interleaved(steps: list[Callable[[], object]]) -> list[float]:
-    """Medians of the processor's seconds of each."""
-    times: list[list[float]] = [[] for _ in steps]
+def _interleaved(contenders: list[Contender]) -> list[float]:
+    """Medians of the processor's seconds of a step of each."""
+    times: list[list[float]] = [[] for _ in contenders]
     for turn in range(WARM_UPS + REPETITIONS):
-        for step, own in zip(steps, times, strict=True):
-            start = time.process_time()
-            step()
-            if turn >= WARM_UPS:
-                own.append(time.process_time() - start)
+        for contender, own in zip(contenders, times, strict=True):
+            for gradient in [contender.gradient(turn * STEPS + i) for i in range(contender.steps)]:
+                start = time.process_time()
+                contender.step(gradient)
+                if turn >= WARM_UPS:
+                    own.append(time.process_time() - start)
     return [statistics.median(own) for own in times]
 
 

@@ -10,7 +10,7 @@ from adamkit.keras.arithmetic import dtype_of, int32, namespace
 from adamkit.keras.coefficients import betas, coefficients
 from adamkit.keras.internals import index_of
 from adamkit.keras.one_pass import step_rows_in_one_pass
-from adamkit.keras.sparse import is_sparse, rows_of, set_rows, summed
+from adamkit.keras.sparse import brought_near, is_sparse, rows_of, set_rows, summed
 from adamkit.keras.state import by_rows, fade
 
 
@@ -18,7 +18,9 @@ def step_rows(optimizer: Any, gradient: Any, variable: Any, k: rule.Coefficients
     """One step of the rows of a variable that a sparse gradient has."""
     xp, index = namespace(), index_of(optimizer, variable)
     rows, values = summed(gradient)
-    here, slots = rows_of(variable, rows), optimizer._slots(variable)
+    slots = optimizer._slots(variable)
+    rows = brought_near(rows, [variable, *(slot.values for slot in slots)])
+    here = rows_of(variable, rows)
     parts = [slot._replace(values=rows_of(slot.values, rows)) for slot in slots]
     remainder, last = optimizer._remainders[index], optimizer._last_steps[index]
     narrow = dtype_of(variable) in rounding.NARROW
@@ -30,7 +32,8 @@ def step_rows(optimizer: Any, gradient: Any, variable: Any, k: rule.Coefficients
         missed = by_rows(int32(optimizer.iterations) - before, first)
         first = rule.faded(first, missed, k.first_decay, xp)
         second = rule.faded(second, missed, k.second_decay, xp)
-        set_rows(last, rows, 0 * before + int32(optimizer._step()))
+        # A maximum since the new values are to come from the old: else XLA keeps a copy of all old ones to read later.
+        set_rows(last, rows, ops.maximum(before, int32(optimizer._step())))
     largest = maximum[0] if maximum else None
     new = rule.update(wide, ops.cast(values, dtype), first, second, largest, k, xp)
     if narrow:
