@@ -32,11 +32,9 @@ def applies_to_rows(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
     """
     parameter, gradient, *state = tensors
     return (
-        form.moments != "int8"
-        and not form.is_random()
+        has_rows_kernel(form)
         and parameter.is_contiguous()
         and rows_fit(form, parameter, gradient)
-        and has_kernel(form)
         and applies(form._replace(gradient=None), (parameter, parameter, *state))  # one of the gradient's size
     )
 
@@ -61,6 +59,11 @@ def has_kernel(form: Form) -> bool:
     if form.parameter not in DTYPES or (form.parameter == "float64" and form.moments != "float32"):
         return False
     return gradient_fits(form) and (form.parameter != "float16" or _has_float16())
+
+
+def has_rows_kernel(form: Form) -> bool:
+    """Whether there is one for rows, to which nothing may go by the place in the whole."""
+    return form.moments != "int8" and not form.is_random() and has_kernel(form)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from adamkit.kernels import form as forms
 from adamkit.kernels import layout
 from adamkit.kernels import scalars as numbers_of_a_step
 from adamkit.kernels.cpu import machine_code
-from adamkit.kernels.cpu.fits import DTYPES, has_kernel
+from adamkit.kernels.cpu.fits import DTYPES, has_kernel, has_rows_kernel
 from adamkit.kernels.cpu.machine_code import Kernel
 from adamkit.kernels.cpu.threads import run
 from adamkit.kernels.form import Form
@@ -191,7 +191,9 @@ def sources() -> list[Path]:
     return [*sorted(Path(__file__).parent.glob("*.py")), *(Path(module.__file__ or "") for module in modules)]
 
 
-def compile_kernels(*, moment_dtype: str = "float32", parameter_rounding: str = "compensated") -> None:
+def compile_kernels(
+    *, moment_dtype: str = "float32", parameter_rounding: str = "compensated", lazy: bool = False
+) -> None:
     """Compile kernels now, or load them from the disk cache, rather than in the first step that needs them.
 
     There is one for each way to store parameters and moments; these are compiled for every dtype of parameters, with
@@ -200,12 +202,15 @@ def compile_kernels(*, moment_dtype: str = "float32", parameter_rounding: str = 
     Args:
         moment_dtype: How the optimizers will store the moments, one of `adamkit.moments.FORMATS`.
         parameter_rounding: And narrow parameters, one of `adamkit.rounding.ROUNDINGS`.
+        lazy: Compile also those for the rows of sparse gradients.
 
     Raises:
+        TypeError: `lazy` is not a bool.
         ValueError: An argument has another value.
     """
     moments.check_format("moment_dtype", moment_dtype)
     rounding.check_rounding("parameter_rounding", parameter_rounding)
+    rule.check_flag("lazy", lazy)
     for dtype in DTYPES:
         narrow = dtype in rounding.NARROW
         for storage in {"float32", moment_dtype}:  # small tensors stay float32
@@ -213,3 +218,5 @@ def compile_kernels(*, moment_dtype: str = "float32", parameter_rounding: str = 
                 form = Form(dtype, storage, parameter_rounding if narrow else "nearest", amsgrad)
                 if has_kernel(form):
                     _kernel(form)
+                if lazy and has_rows_kernel(form):
+                    _rows_kernel(form)
