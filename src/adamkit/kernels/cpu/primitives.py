@@ -109,6 +109,12 @@ def inlined(function: Any) -> Any:
     return compile_for(forceinline=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
+def written_out(function: Any) -> Any:
+    """The function for Numba, its lines in the place of a call: compiled once, where `inlined` compiles it twice."""
+    compile_for: Any = numba.njit
+    return compile_for(inline="always", error_model="numpy")(function)
+
+
 @inlined
 def tensor_at(job, starts, tensors, position):
     """The tensor of a job that holds a position among all elements, by bisection of where they start."""

@@ -29,7 +29,16 @@ from adamkit.kernels.cpu.job import (
     TENSORS,
     WIDTH,
 )
-from adamkit.kernels.cpu.primitives import CHUNK, inlined, pointer, prefetch, scratch, take_ticket, tensor_at
+from adamkit.kernels.cpu.primitives import (
+    CHUNK,
+    inlined,
+    pointer,
+    prefetch,
+    scratch,
+    take_ticket,
+    tensor_at,
+    written_out,
+)
 from adamkit.kernels.cpu.storage import moment_storage, parameter_storage, random_bits
 from adamkit.kernels.form import Form
 from adamkit.variants import ADAM, Variant
@@ -174,7 +183,7 @@ def _elements(form: Form, *, by_rows: bool = False) -> tuple[Any, Any]:
                 store_second(maximum, maximum_scales, i, n, room_5, room_6, step)
             i += n
 
-    return real, inlined(step_elements)
+    return real, written_out(step_elements)
 
 
 @functools.cache
