@@ -269,7 +269,7 @@ def _optax(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
 
 
 def _keras(tensors: _Tensors, left_out: dict[str, str]) -> list[Contender]:
-    """Keras's Adam and adamkit's, as `fit` calls them: compiled on JAX and TensorFlow, eager on PyTorch."""
+    """Keras's Adam and adamkit's: compiled on JAX, in a graph without XLA on TensorFlow, eager on PyTorch."""
     import keras
 
     import adamkit.keras

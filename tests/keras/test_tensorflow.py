@@ -83,3 +83,13 @@ def test_other_numbers_of_the_optimizer_are_used_at_once():
     optimizer.weight_decay, optimizer.learning_rate = 0.5, 0.1
     optimizer.apply([gradient], [variable])
     np.testing.assert_allclose(as_numpy(variable), 0.95, rtol=1e-6)
+
+
+def test_variables_below_the_threshold_are_stepped_without_a_compiler(monkeypatch):
+    monkeypatch.undo()
+    variables = [keras.Variable(np.ones(shape, np.float32)) for shape in ((1,), (2**15 - 1,), (2**7, 2**8))]
+    optimizer = Adam(0.01)
+    optimizer.apply([keras.ops.ones(variable.shape) for variable in variables], variables)
+    assert list(one_pass._PROGRAMS[optimizer]) == [(id(variables[2]),)]
+    for variable in variables:
+        np.testing.assert_allclose(as_numpy(variable), 0.99, rtol=1e-6)

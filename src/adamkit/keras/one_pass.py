@@ -20,10 +20,8 @@ from adamkit.keras.coefficients import Numbers, averaging, coefficients, numbers
 from adamkit.keras.internals import decays, index_of, own_value, step_count_of
 from adamkit.keras.sparse import Rows, is_sparse
 
-_PROGRAMS: Any = (
-    weakref.WeakKeyDictionary()
-)  # of optimizers on JAX and TensorFlow: their step outside of XLA's programs
-_LARGE = 1  # elements; from there what a step on TensorFlow saves pays for compiling it within some hundred steps
+_PROGRAMS: Any = weakref.WeakKeyDictionary()  # of optimizers: their compiled steps, on JAX and TensorFlow
+_LARGE = 2**15  # elements; from there what a step on TensorFlow saves pays for compiling it within some hundred steps
 
 
 def step_in_one_pass(optimizer: Any, gradients: Any, variables: Any, learning_rate: Any) -> bool:
