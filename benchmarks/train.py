@@ -5,7 +5,7 @@
 Four questions, each answered by contenders that take turns:
 
 - A first run in a new process, compilation included: one process a run, in turn.
-- The same in a second process, which finds adamkit's compiled programs on disk as the commands do: one process a run.
+- The same in a second process, which finds adamkit's compiled programs on disk as the commands do, in the same turns.
 - A further run in the same process, of the same model, in turn. On TensorFlow and PyTorch it has 10 epochs.
 - `model.fit` on each backend with `keras.optimizers.Adam` and with `adamkit.keras.Adam`: a further run, in turn.
 """
@@ -42,18 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     elif options.worker == "further":
         print(json.dumps(_further(repetitions)))
     else:
-        rows = []
-        for what, on_disk in (("first run in a process", False), ("second process, programs on disk", True)):
-            seconds = {FIT: [], LAB: []}
-            with tempfile.TemporaryDirectory() as folder:
-                place = folder if on_disk else "off"
-                if on_disk:  # the first process, which is not counted
-                    _work("jax", "--worker", "first", "--contender", LAB, cache=place)
-                for _ in range(repetitions):
-                    for contender in seconds:
-                        arguments = "--worker", "first", "--contender", contender
-                        seconds[contender].append(_work("jax", *arguments, cache=place))
-            rows += _rows("jax", what, seconds)
+        rows = _first_runs(repetitions)
         for backend in BACKENDS:
             further = _work(backend, "--worker", "further", *(["--quick"] if options.quick else []))
             what = "further run" if backend == "jax" else f"further run, {FEWER_EPOCHS} epochs"
@@ -61,6 +50,19 @@ def main(argv: list[str] | None = None) -> None:
         report = {"machine": machine(), "versions": versions(), "repetitions": repetitions, "rows": rows}
         show("The example: 1000 rows, 50 epochs, batches of 32", rows)
         write("train", report)
+
+
+def _first_runs(repetitions: int) -> list[dict]:
+    """Of processes that find no compiled program, and that find those of one before; `fit` looks for none."""
+    new, second = "first run in a process", "second process, programs on disk"
+    seconds: dict[str, list[float]] = {FIT: [], new: [], second: []}
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {FIT: (FIT, "off"), new: (LAB, "off"), second: (LAB, folder)}
+        _work("jax", "--worker", "first", "--contender", LAB, cache=folder)  # the first, which is not counted
+        for _ in range(repetitions):
+            for way, (contender, cache) in ways.items():
+                seconds[way].append(_work("jax", "--worker", "first", "--contender", contender, cache=cache))
+    return [row for what in (new, second) for row in _rows("jax", what, {FIT: seconds[FIT], LAB: seconds[what]})]
 
 
 def _rows(backend: str, what: str, seconds: dict[str, list[float]]) -> list[dict]:
