@@ -170,24 +170,21 @@ class Program:
         if full < rows:
             calls["last"] = (state, members.hyperparameters, data, order[None, ..., full:])
         missing = {key: args for name, args in calls.items() if (key := _key(name, args)) not in self._ready}
-        with TRACING:
-            lowered = {key: self._train_full.lower(*args) for key, args in missing.items()}
-        options = {"full": {}, "last": fast_compilation()}
-        for key, one in lowered.items():
-            if key[0] == "full" and _operations(one) * (full // batch_size) < _SMALL:
-                options["full"] = fast_compilation()
-        weights = _weights(members)
-        key = _key("test", (weights, validation), batch_size)
-        if validation is not None and key not in self._ready:
-            with TRACING:
-                lowered[key] = self._test.lower(weights, validation, batch_size=batch_size)
-        if not lowered:  # of a run before, and to count its operations again would take as long as some epochs
-            return
-        with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles without Python's lock
-            compiled = {
-                key: threads.submit(one.compile, compiler_options=options.get(key[0])) for key, one in lowered.items()
-            }
-        self._ready |= {key: one.result() for key, one in compiled.items()}
+        compiled = {}
+        with ThreadPoolExecutor(3) as threads:  # XLA compiles without Python's lock, while the next program is traced
+            for key, args in missing.items():
+                with TRACING:
+                    lowered = self._train_full.lower(*args)
+                is_small = key[0] == "last" or _operations(lowered) * (full // batch_size) < _SMALL
+                options = fast_compilation() if is_small else {}
+                compiled[key] = threads.submit(lowered.compile, compiler_options=options)
+            weights = _weights(members)
+            key = _key("test", (weights, validation), batch_size)
+            if validation is not None and key not in self._ready:
+                with TRACING:
+                    lowered = self._test.lower(weights, validation, batch_size=batch_size)
+                compiled[key] = threads.submit(lowered.compile)
+        self._ready |= {key: program.result() for key, program in compiled.items()}
 
     def train_epoch(self, members: Members, data: Data, order: np.ndarray, batch_size: int) -> tuple[Members, Logs]:
         """One epoch of every member.
