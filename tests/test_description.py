@@ -33,7 +33,7 @@ def test_of_pytorch_the_bytes_are_those_of_the_state(moment_dtype, amsgrad):
     made = parameters()
     groups = [
         {"params": [made["kernel"], made["bias"]], "name": "narrow", "moment_dtype": moment_dtype},
-        {"params": [made["scale"]], "lr": torch.tensor(0.25), "weight_decay": 0.1},
+        {"params": [made["scale"]], "lr": torch.tensor(0.25), "weight_decay": 0.1, "lazy": True},
     ]
     optimizer = Adam(groups, lr=0.5, amsgrad=amsgrad)
     before = optimizer.describe()
@@ -45,7 +45,8 @@ def test_of_pytorch_the_bytes_are_those_of_the_state(moment_dtype, amsgrad):
     assert before.parameters == 4096 + 64 + 64
     assert {row.group for row in before.rows} == {"narrow", "1"}
     last = before.rows[-1]
-    assert (last.settings["lr"], last.settings["weight_decay"]) == (0.25, 0.1)
+    assert (last.settings["lr"], last.settings["weight_decay"], last.settings["lazy"]) == (0.25, 0.1, True)
+    assert "lazy" not in before.rows[0].settings
     assert last.formats == "float64, moments float64"
     assert before.rows[0].formats.endswith("remainder int16")
 

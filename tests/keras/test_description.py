@@ -35,3 +35,9 @@ def test_the_bytes_are_those_of_the_optimizers_variables(options, moment_dtype):
     assert (rows["b*, ?ia?"].settings["learning_rate"], rows["b*, ?ia?"].settings["weight_decay"]) == (0.5, 0.0)
     assert rows["all others"].settings["learning_rate"] == 0.125
     assert ("remainder int16" in rows["k*"].formats) == ("parameter_rounding" not in options)
+
+
+def test_lazy_is_a_setting():
+    optimizer = Adam(lazy="exact")
+    optimizer.build([keras.Variable(np.ones((4, 2)))])
+    assert optimizer.describe().rows[0].settings["lazy"] == "exact"

@@ -43,6 +43,7 @@ def row(optimizer: Any, variable: Any) -> Row:
             "weight_decay": decay if decays(optimizer, [variable])[0] else 0.0,
         }
         | {name: True for name in ("amsgrad", "epsilon_hat", "finds_rate", *SWITCHES) if getattr(optimizer, name)}
+        | ({"lazy": optimizer.lazy} if optimizer.lazy else {})
         | ({} if optimizer.momentum_decay is None else {"momentum_decay": optimizer.momentum_decay}),
     )
 

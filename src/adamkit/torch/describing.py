@@ -23,6 +23,7 @@ def _rows(groups: list[dict[str, Any]]) -> Iterator[Row]:
     for number, group in enumerate(groups):
         settings = {name: _number(group[name]) for name in ("lr", "betas", "eps", "weight_decay")}
         settings |= {name: True for name in _FLAGS if group[name]}
+        settings |= {"lazy": group["lazy"]} if group["lazy"] else {}
         if group["momentum_decay"] is not None:
             settings["momentum_decay"] = group["momentum_decay"]
         for parameter in group["params"]:
