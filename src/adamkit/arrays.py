@@ -131,8 +131,12 @@ class _Keras(_NumPy):
     def cast(self, array: Array, dtype: str) -> Array:
         return self._module.cast(array, dtype)
 
+    def reshape(self, array: Array, shape: Any) -> Array:
+        return self._module.reshape(array, tuple(-1 if size is None else size for size in shape))
+
     def positions(self, array: Array) -> Array:
-        return self._module.arange(math.prod(array.shape), dtype="int32")
+        size = self._module.size(array) if None in array.shape else math.prod(array.shape)  # None: TensorFlow's graphs
+        return self._module.arange(size, dtype="int32")
 
     def largest_in_rows(self, rows: Array) -> Array:
         if self._module.__name__ == "keras.ops" and type(rows).__module__.startswith("jax"):

@@ -98,19 +98,41 @@ def test_exact_moments_are_those_of_dense_adam_and_rows_that_are_missing_stay(op
 
 
 @on_tensorflow
-@pytest.mark.parametrize("lazy", [True, "exact"])
-def test_compiled_by_xla_it_is_the_same(lazy):
+@pytest.mark.parametrize("options", [{"lazy": True, "clipnorm": 0.5}, {"lazy": "exact"}], ids=str)
+def test_compiled_by_xla_it_is_the_same(options):
     import tensorflow as tf
 
-    optimizer, table, _ = after(ROWS[:1], lazy=lazy)
+    optimizer, table, _ = after(ROWS[:1], **options)
     compiled = tf.function(lambda gradient: optimizer.apply([gradient], [table]), jit_compile=True)
     whole = ops.convert_to_tensor(gradient_of([1], seed=3)[1])
     for gradient in (gradient_of(ROWS[1], seed=1)[0], gradient_of(ROWS[2], seed=2)[0], whole):
         compiled(gradient)
-    other, own, _ = after(ROWS, lazy=lazy)
+    other, own, _ = after(ROWS, **options)
     other.apply([whole], [own])
     for one, two in zip((table, *optimizer.variables), (own, *other.variables), strict=True):
         np.testing.assert_allclose(as_numpy(one), as_numpy(two), rtol=1e-6)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("rounding", ["stochastic", "compensated8"])
+def test_how_many_rows_there_are_need_not_be_known_while_a_graph_is_made(rounding):
+    import tensorflow as tf
+
+    tables = [keras.Variable(np.ones((5, 4), "float32"), dtype="bfloat16") for _ in range(2)]
+    for table, any_number in zip(tables, (False, True), strict=True):
+        optimizer = Adam(0.125, lazy=True, parameter_rounding=rounding)
+        optimizer.build([table])
+
+        def step(values, rows, optimizer=optimizer, table=table):
+            optimizer.apply([tf.IndexedSlices(values, rows, tf.constant([5, 4]))], [table])
+
+        if any_number:  # as in `fit`
+            types = [tf.TensorSpec((None, 4), "float32"), tf.TensorSpec((None,), "int64")]
+            step = tf.function(lambda values, rows, step=step: step(values, rows), input_signature=types)
+        for seed, rows in enumerate(ROWS):
+            gradient = gradient_of(rows, seed)[0]
+            step(gradient.values, gradient.indices)
+    np.testing.assert_array_equal(*(as_numpy(ops.cast(table, "float32")) for table in tables))
 
 
 def test_exact_moments_are_found_by_a_dense_step_and_by_who_takes_the_state_over():
