@@ -180,6 +180,18 @@ def test_a_variable_has_its_own_value_inside_a_scope_too():
         assert internals.own_value(variable) is own
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's programs")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_tensorflow_says_whether_xla_compiles(compiled):
+    import tensorflow as tf
+
+    assert not internals.is_compiled_by_xla()
+    found = []
+    inner = tf.function(lambda: found.append(internals.is_compiled_by_xla()))
+    tf.function(lambda: (found.append(internals.is_compiled_by_xla()), inner()), jit_compile=compiled)()
+    assert found == [compiled] * 2
+
+
 def test_a_compiled_model_has_its_loss_metrics_and_arguments():
     made = model()
     for name in ("_compile_loss", "_compile_metrics", "_compile_config"):

@@ -1,4 +1,4 @@
-"""Each reach into what Keras does not make public, for the optimizer and the lab.
+"""Each reach into what Keras, or TensorFlow below it, does not make public, for the optimizer and the lab.
 
 A subclass must also call and override methods of Keras's optimizers that are not public (`_backend_update_step` and the
 like): these stand in `adam.py`. `tests/keras/test_internals.py` names what a new release lacks.
@@ -129,6 +129,14 @@ def accumulators_of(optimizer: Any) -> list[Any]:
 def own_value(variable: keras.Variable) -> Any:
     """The tensor that the variable itself holds; `value` is the caller's inside a `StatelessScope`."""
     return variable._value
+
+
+def is_compiled_by_xla() -> bool:
+    """On TensorFlow: whether what is traced now is part of a program that XLA compiles."""
+    import tensorflow as tf
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def compiled_parts(model: keras.Model) -> tuple[Any, Any]:

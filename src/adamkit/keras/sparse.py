@@ -10,7 +10,7 @@ from keras import ops
 
 from adamkit import rounding
 from adamkit.keras.arithmetic import dtype_of
-from adamkit.keras.internals import own_value
+from adamkit.keras.internals import is_compiled_by_xla, own_value
 from adamkit.variants import LAZY_REFUSED, check_lazy
 
 _LINE = 64  # bytes that memory gives at once
@@ -105,42 +105,56 @@ def dense(gradient: Any) -> Any:
 
 
 def summed(gradient: Any) -> tuple[Any, Any]:
-    """The rows that a gradient has, sorted, with the sum of all its values for that row at each place.
+    """The rows that a gradient has, with the sum of all its values for each.
 
-    A row that is repeated stays repeated, so that shapes are known while a program is compiled: it is computed more
-    than once, to the same numbers.
+    In a program of XLA a row that is repeated stays repeated, with the sum at each place, so that shapes are known
+    while it is compiled: the row is computed more than once, to the same numbers.
 
     Returns:
         (n,) whole numbers and (n, …).
     """
     if isinstance(gradient, Rows):
         return gradient.indices, gradient.values
-    import tensorflow as tf
-
-    rows, sums, place, _ = _sums(gradient)
-    return rows, tf.gather(sums, place)
+    if is_compiled_by_xla():
+        return _repeated_sums(gradient)[:2]
+    return _sums(gradient)
 
 
 def once(gradient: Any) -> Any:
-    """A sparse gradient with the sum of a row's values at one of its places and 0 at the others: with dense norms."""
+    """A sparse gradient whose norm is the dense one's: where a row stays repeated, only one of its places is not 0."""
     if isinstance(gradient, Rows):
         return gradient
     import tensorflow as tf
 
-    rows, sums, place, is_new = _sums(gradient)
+    if not is_compiled_by_xla():
+        rows, sums = _sums(gradient)
+        return type(gradient)(sums, rows, gradient.dense_shape)
+    rows, sums, is_new = _repeated_sums(gradient)
     is_new = tf.reshape(is_new, tf.concat([tf.shape(is_new), tf.ones(tf.rank(sums) - 1, tf.int32)], 0))
-    return type(gradient)(tf.where(is_new, tf.gather(sums, place), 0), rows, gradient.dense_shape)
+    return type(gradient)(tf.where(is_new, sums, 0), rows, gradient.dense_shape)
 
 
-def _sums(gradient: Any) -> tuple[Any, Any, Any, Any]:
-    """The rows of `IndexedSlices`, sorted; their sums, one after the other; the place of each's sum; which are new."""
+def _sums(gradient: Any) -> tuple[Any, Any]:
+    """The rows of `IndexedSlices`, each once, and their sums."""
+    import tensorflow as tf
+
+    rows, place = tf.unique(gradient.indices)
+    return rows, tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+
+
+def _repeated_sums(gradient: Any) -> tuple[Any, Any, Any]:
+    """The rows of `IndexedSlices`, sorted, as often as they are there; the sum of each; and which are new.
+
+    XLA has `tf.unique`, too, but as a shape that it finds out is padded a step takes a third longer.
+    """
     import tensorflow as tf
 
     order = tf.argsort(gradient.indices, stable=True)
-    rows, values = tf.gather(gradient.indices, order), tf.gather(gradient.values, order)
+    rows = tf.gather(gradient.indices, order)
     is_new = tf.concat([tf.ones_like(rows[:1], tf.bool), rows[1:] != rows[:-1]], 0)
     place = tf.cumsum(tf.cast(is_new, tf.int32)) - 1
-    return rows, tf.math.unsorted_segment_sum(values, place, tf.shape(rows)[0]), place, is_new
+    own = tf.gather(place, tf.math.invert_permutation(order))
+    return rows, tf.gather(tf.math.unsorted_segment_sum(gradient.values, own, tf.size(rows)), place), is_new
 
 
 def brought_near(rows: Any, variables: list) -> Any:
