@@ -181,7 +181,7 @@ def _form_and_tensors(optimizer: Any, kernel: Any, gradient: Any, variable: Any)
 
 def _step_and_rate(optimizer: Any, learning_rate: Any) -> tuple[int, float]:
     """The number t of the step in progress and its learning rate, as Python's."""
-    return python_number(step_count_of(optimizer)) + 1, python_number(learning_rate)
+    return python_number(optimizer.iterations) + 1, python_number(learning_rate)
 
 
 def _numbers(optimizer: Any, step: int, rate: float, place: int, does_decay: bool) -> rule.Coefficients:
