@@ -57,7 +57,7 @@ def test_a_tf_dataset_and_steps():
     tf = pytest.importorskip("tensorflow")
     layer = keras.layers.BatchNormalization()
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(13).repeat()
-    recalibrate(network(layer), data, steps=2)
+    recalibrate(network(layer), data, steps=np.int64(2))
     assert_exact(layer, X[:26])
 
 
@@ -177,7 +177,9 @@ def test_an_error_on_the_way_leaves_all_as_it_was():
         ({"model": "resnet"}, TypeError, "model must be a keras.Model. Received: 'resnet'"),
         ({"batch_size": 0}, ValueError, "batch_size must be a whole number >= 1. Received: batch_size=0"),
         ({"steps": 1.5}, TypeError, "steps must be a whole number >= 1. Received: steps=1.5 of type float"),
-        ({"x": (row for row in ())}, ValueError, "x must have at least one batch|empty|no data"),
+        ({"x": X[:0]}, ValueError, "x must have at least one batch. Received: ndarray without any"),
+        ({"x": None}, ValueError, "x must be data as fit takes it: arrays or batches. Received: x=None"),
+        ({"x": (row for row in ())}, ValueError, "must yield at least one batch"),
         ({"model": keras.Sequential([keras.layers.BatchNormalization()])}, ValueError, "model must be built"),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from adamkit.keras.arithmetic import python_number
 from adamkit.keras.internals import without_scaler
 
 TRAINS = ("fit", "train_on_batch")  # which need y
@@ -72,10 +73,10 @@ def _written(model: keras.Model) -> Iterator[None]:
     if optimizer is None or optimizer.is_averaged:
         yield
         return
-    begins = int(optimizer.iterations) == 0
+    begins = python_number(optimizer.iterations) == 0
     optimizer.eval()
     yield
-    if not begins or int(optimizer.iterations) == 0:  # else the state of a run that was over was loaded too
+    if not begins or python_number(optimizer.iterations) == 0:  # else the state of a run that was over was loaded too
         optimizer.train()
 
 

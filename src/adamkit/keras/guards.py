@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from adamkit.guards import not_finite
-from adamkit.keras.arithmetic import is_known
+from adamkit.keras.arithmetic import is_known, python_number
 from adamkit.keras.internals import trained_by
 from adamkit.keras.sparse import dense, is_sparse, summed
 
@@ -36,7 +36,8 @@ def apply_guarded(optimizer: Any, apply: Callable, grads: list, trainable_variab
             guard.assign(guard + np.array([1, 0], "int32"))
             return None
         variables = trained_by(optimizer) if trainable_variables is None else list(trainable_variables)
-        raise not_finite(variables[int(np.asarray(ops.convert_to_numpy(place)))].path, int(optimizer.iterations) + 1)
+        first = variables[int(python_number(place))]
+        raise not_finite(first.path, python_number(optimizer.iterations) + 1)
     note = guard.value
     if skips:
         noted = ops.add(note, ops.stack([ops.cast(ops.logical_not(all_finite), "int32"), 0]))

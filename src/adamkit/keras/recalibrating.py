@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import numbers
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from adamkit.keras.arithmetic import python_number
 from adamkit.keras.averages import averaged
 from adamkit.keras.internals import batches_of, flat_layers, step_count_of
 
@@ -22,7 +24,8 @@ def recalibrate(model: keras.Model, x: Any, *, batch_size: int = 32, steps: int 
     other layers do as in inference. Then it has the mean and the variance of all that it was given, exactly but for
     rounding: the mean is over all rows, not of batches that count alike, and the variance has what batches differ by.
     Nothing else of the model and its optimizer changes. Layers that are frozen (`trainable=False`) normalize by the
-    statistics that they have, and keep them.
+    statistics that they have, and keep them; so should those be that a model calls with `training=False`, which are not
+    told from others.
 
     Args:
         model: A built `keras.Model`. Of a schedule-free one x is used, as by `evaluate`, and what the variables are now
@@ -36,7 +39,7 @@ def recalibrate(model: keras.Model, x: Any, *, batch_size: int = 32, steps: int 
     Raises:
         TypeError: `model` is no `keras.Model`, or `batch_size` or `steps` no whole number.
         ValueError: `batch_size` or `steps` is less than 1, the model is not built, `x` has no batch or is of a kind
-            that Keras does not know, or a layer has `renorm=True`.
+            that Keras does not know, or a layer has `renorm=True`. Keras's own, of batches of another shape.
 
     Example:
         >>> import keras, numpy as np
@@ -52,6 +55,8 @@ def recalibrate(model: keras.Model, x: Any, *, batch_size: int = 32, steps: int 
     _check_count("batch_size", batch_size)
     if steps is not None:
         _check_count("steps", steps)
+    if x is None or (isinstance(x, (list, tuple, dict)) and not x):
+        raise ValueError(f"x must be data as fit takes it: arrays or batches. Received: x={x!r}")
     if not model.built:
         raise ValueError(
             f"model must be built, so that it has variables: give it an Input, or call build. Received: {model.name}"
@@ -88,7 +93,9 @@ def recalibrate(model: keras.Model, x: Any, *, batch_size: int = 32, steps: int 
 class Recalibrate(keras.callbacks.Callback):
     """In `fit`, `recalibrate` before each validation, where steps were made since, and at the end.
 
-    It takes a forward pass over the data, without a compiled program, each time; `steps` bounds it.
+    It takes a forward pass over the data, without a compiled program, each time; `steps` bounds it. Name it last,
+    behind callbacks that change weights there, such as `SwapEMAWeights` and `EarlyStopping(restore_best_weights=True)`.
+    A `fit` that ends in an error or by Ctrl-C has no end: call `recalibrate` then.
 
     Args:
         x: As `recalibrate` takes it, but for a generator, which ends: usually what `fit` is given.
@@ -132,7 +139,7 @@ class Recalibrate(keras.callbacks.Callback):
 
     def _recalibrate(self) -> None:
         model: Any = self.model
-        step = int(step_count_of(model.optimizer))
+        step = python_number(step_count_of(model.optimizer))
         if step != self._done_at:
             recalibrate(model, self.x, batch_size=self.batch_size, steps=self.steps)
             self._done_at = step
@@ -203,7 +210,7 @@ def _float64(value: Any) -> np.ndarray:
 
 
 def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(
             f"{name} must be a whole number >= 1. Received: {name}={value!r} of type {type(value).__name__}"
         )

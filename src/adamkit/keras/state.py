@@ -11,7 +11,7 @@ from keras import ops
 
 from adamkit import moments, rounding, rule
 from adamkit.blockwise import fits, fitted
-from adamkit.keras.arithmetic import arithmetic_dtype, dtype_of, int32
+from adamkit.keras.arithmetic import arithmetic_dtype, dtype_of, int32, python_number
 from adamkit.keras.coefficients import betas
 from adamkit.keras.internals import moments_of, trained_by
 
@@ -202,7 +202,7 @@ def _take_last_steps(optimizer: Any, saved: Any) -> None:
         if last is not None:
             last.assign(0 * last + int32(optimizer.iterations) if given is None else given)
         elif given is not None:
-            missed = int(optimizer.iterations) - given
+            missed = python_number(optimizer.iterations) - given
             fade(optimizer._slots(variable)[:2], missed, betas(optimizer), optimizer._step(), optimizer.assign)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from adamkit import findings, rounding
 from adamkit.findings import Finding, Look
 from adamkit.keras.adam import Adam
+from adamkit.keras.arithmetic import python_number
 from adamkit.keras.internals import flat_layers, moments_of, trained_by, without_scaler
 
 
@@ -80,7 +81,7 @@ class Watch(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Sums up."""
         optimizer = without_scaler(self._model_now.optimizer)
-        of_run = findings.of_run(self._losses, int(optimizer.iterations), float(optimizer.beta_2))
+        of_run = findings.of_run(self._losses, python_number(optimizer.iterations), float(optimizer.beta_2))
         self.found = [*self._collected.findings(), *of_run]
         if self.warn:
             for finding in of_run:
@@ -123,7 +124,8 @@ def looks(model: keras.Model, before: list, after: list) -> list[Look]:
         found.append(
             Look(
                 variable.path, theta, now, first_before, first, second,
-                step=int(optimizer.iterations), beta_1=float(optimizer.beta_1), beta_2=float(optimizer.beta_2),
+                step=python_number(optimizer.iterations),
+                beta_1=float(optimizer.beta_1), beta_2=float(optimizer.beta_2),
                 epsilon=float(optimizer.epsilon), epsilon_hat=optimizer.epsilon_hat if ours else True,
                 loses=narrow and (not ours or optimizer.parameter_rounding == "nearest"),
                 units=-1 if id(variable) in behind_relu else None,

@@ -1,6 +1,6 @@
 """Run by test_devices.py on TensorFlow: under a MirroredStrategy of two devices a run is what it is on one.
 
-And steps outside of it, of variables that are on several devices or on another one, are Adam's.
+And steps outside of it, of variables that are on several devices or on another one, are Adam's. Callbacks run there.
 """
 
 import functools
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from adamkit import lab
-from adamkit.keras import Adam, one_pass
+from adamkit.keras import Adam, Recalibrate, Watch, one_pass
 
 X = np.random.default_rng(0).normal(size=(32, 64)).astype("float32")
 Y = X.sum(axis=1)
@@ -32,6 +32,13 @@ if __name__ == "__main__":
         with strategy.scope():
             mirrored = train(**options)
         np.testing.assert_allclose(mirrored, alone, rtol=1e-5)
+    with strategy.scope():
+        layer = keras.layers.BatchNormalization()
+        model = keras.Sequential([keras.Input((64,)), layer, keras.layers.Dense(1)])
+        model.compile(Adam(0.01, schedule_free=True), "mse")
+    callbacks = [Recalibrate(X), Watch(warn=False)]
+    model.fit(X, Y, batch_size=8, epochs=1, verbose=0, validation_data=(X, Y), callbacks=callbacks)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer.moving_mean), X.mean(axis=0), atol=1e-5)
     one_pass._LARGE = 1  # from which on one program steps what is where the step count is
     with strategy.scope():
         mirrored = Adam(0.1), [keras.Variable(np.ones(3, "float32"))]
