@@ -134,9 +134,9 @@ def own_value(variable: keras.Variable) -> Any:
 def is_compiled_by_xla() -> bool:
     """On TensorFlow: whether what is traced now is part of a program that XLA compiles."""
     import tensorflow as tf
-    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+    from tensorflow.python.ops import control_flow_util  # pyright: ignore[reportMissingImports]
 
-    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def compiled_parts(model: keras.Model) -> tuple[Any, Any]:
