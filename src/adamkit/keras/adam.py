@@ -534,8 +534,7 @@ class Adam(keras.optimizers.Adam):
         if backend != "tensorflow" or not _is_distributed():  # else each replica is given the learning rate alone
             learning_rate = coefficients(self, learning_rate)
             if backend == "tensorflow":
-                parts = grads, trainable_variables, learning_rate
-                grads, trainable_variables = step_large_as_one_program(self, *parts)
+                grads, trainable_variables = step_large_as_one_program(self, grads, trainable_variables, learning_rate)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def _clip_gradients(self, grads):

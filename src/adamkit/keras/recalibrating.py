@@ -52,9 +52,7 @@ def recalibrate(model: keras.Model, x: Any, *, batch_size: int = 32, steps: int 
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model. Received: {model!r} of type {type(model).__name__}")
-    _check_count("batch_size", batch_size)
-    if steps is not None:
-        _check_count("steps", steps)
+    _check_counts(batch_size, steps)
     if x is None or (isinstance(x, (list, tuple, dict)) and not x):
         raise ValueError(f"x must be data as fit takes it: arrays or batches. Received: x={x!r}")
     if not model.built:
@@ -119,9 +117,7 @@ class Recalibrate(keras.callbacks.Callback):
 
     def __init__(self, x: Any, *, batch_size: int = 32, steps: int | None = None):
         super().__init__()
-        _check_count("batch_size", batch_size)
-        if steps is not None:
-            _check_count("steps", steps)
+        _check_counts(batch_size, steps)
         self.x, self.batch_size, self.steps = x, batch_size, steps
         self._done_at: int | None = None
 
@@ -209,10 +205,11 @@ def _float64(value: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(value)).astype(np.float64)
 
 
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"{name} must be a whole number >= 1. Received: {name}={value!r} of type {type(value).__name__}"
-        )
-    if value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value!r}")
+def _check_counts(batch_size: Any, steps: Any) -> None:
+    for name, value in {"batch_size": batch_size, **({} if steps is None else {"steps": steps})}.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(
+                f"{name} must be a whole number >= 1. Received: {name}={value!r} of type {type(value).__name__}"
+            )
+        if value < 1:
+            raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value!r}")
