@@ -173,9 +173,12 @@ def ray_cluster():
 
     from tests.lab.sweeping.ray_cluster import forking
 
+    # What scales a cluster, and what shows its workers' logs here, have nothing to do.
+    head = {"num_cpus": 2, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
     with pytest.MonkeyPatch.context() as patch, forking():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        patch.setenv("RAY_health_check_period_ms", "200")  # a node is gone when five in a row find nobody
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     yield cluster
     ray.shutdown()
