@@ -37,20 +37,30 @@ def run_with(name, number, sign, arguments):
     cli.main()
 
 
-def run_apart(folder, *arguments):
-    """`run_with` in a process of its own; its exit code, once no process that it began is left."""
-    mark = uuid.uuid4().hex
+@pytest.fixture(scope="session")
+def run_apart():
+    """`run_with` in a process of its own: its exit code. No process that it began is left when the session ends.
+
+    Ray's agents look for a cluster that was killed for a minute, in which other tests can run.
+    """
+    marks = []
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    code = f"from tests.cli.test_sweep_ray import run_with; run_with(*{arguments!r})"
-    environment = os.environ | {"ADAMKIT_TEST": mark, "PYTHONPATH": paths}
-    ended = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, timeout=HANGS)
-    wait_until(lambda: not marked("ADAMKIT_TEST", mark))
-    return ended.returncode
+
+    def run(folder, *arguments):
+        marks.append(uuid.uuid4().hex)
+        code = f"from tests.cli.test_sweep_ray import run_with; run_with(*{arguments!r})"
+        environment = os.environ | {"ADAMKIT_TEST": marks[-1], "PYTHONPATH": paths}
+        return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, timeout=HANGS).returncode
+
+    yield run
+    wait_until(lambda: not any(marked("ADAMKIT_TEST", mark) for mark in marks))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked at in /proc")
-def test_killed_and_interrupted_on_ray_it_ends_on_this_machine_with_the_same_bits(command_line, tmp_path, monkeypatch):
+def test_killed_and_interrupted_on_ray_it_ends_on_this_machine_with_the_same_bits(
+    command_line, run_apart, tmp_path, monkeypatch
+):
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
     assert command_line(*SWEEP, "--no-report", "--out", "undisturbed")[0] == 0
