@@ -10,18 +10,19 @@ train: .venv/installed
 	$(BIN)/adamkit train
 
 # Every stage runs, also after one that fails; the last line says which did. Worksteal keeps the tests of a file, which
-# share what they compile, on one worker until another has nothing left. Three workers, since tests also wait. The last
-# two stages run side by side; the second one's output is shown when it is done.
+# share what they compile, on one worker until another has nothing left. Three workers, since tests also wait. The other
+# two stages run beside the first, one after the other; their output is shown when they are done.
 test: .venv/installed-test chromium
-	@failed=""; log=$$(mktemp); \
-	echo "KERAS_BACKEND=jax pytest tests"; \
-	KERAS_BACKEND=jax $(PYTEST) -n 3 --dist worksteal tests || failed=" jax"; \
-	KERAS_BACKEND=torch $(PYTEST) tests/keras > $$log 2>&1 & torch=$$!; \
-	echo "KERAS_BACKEND=tensorflow pytest tests/keras"; \
-	KERAS_BACKEND=tensorflow $(PYTEST) -n 2 --dist worksteal tests/keras || failed="$$failed tensorflow"; \
-	wait $$torch || failed="$$failed torch"; \
-	echo "KERAS_BACKEND=torch pytest tests/keras"; cat $$log; rm $$log; \
-	if test -n "$$failed"; then echo "make test: failed on:$$failed"; exit 1; fi; \
+	@folder=$$(mktemp -d); touch $$folder/failed; \
+	stage() { \
+	    backend=$$1; shift; echo "KERAS_BACKEND=$$backend pytest $$*"; \
+	    KERAS_BACKEND=$$backend $(PYTEST) "$$@" || echo $$backend >> $$folder/failed; \
+	}; \
+	{ stage tensorflow tests/keras; stage torch tests/keras; } > $$folder/output 2>&1 & \
+	trap "kill 0" INT; \
+	stage jax tests -n 3 --dist worksteal; \
+	wait; cat $$folder/output; failed=$$(tr '\n' ' ' < $$folder/failed); rm -r $$folder; \
+	if test -n "$$failed"; then echo "make test: failed on: $$failed"; exit 1; fi; \
 	echo "make test: passed on: jax tensorflow torch"
 
 # The browser for the tests of reports' pages: installed where that may be done, else they are skipped.

@@ -75,7 +75,31 @@ def pytest_configure(config):
         from adamkit.lab.training.compiled_programs import keep_on_disk
 
         assert keep_on_disk()
+        _keep_in_memory_too()
         _spare_programs_too()
+
+
+def _keep_in_memory_too():
+    """Have this process load each program from disk once."""
+    from jax._src import compilation_cache
+
+    programs = {}
+    get, put = compilation_cache.get_executable_and_time, compilation_cache.put_executable_and_time
+
+    def get_executable_and_time(key, *rest):
+        if key not in programs:
+            found = get(key, *rest)
+            if found[0] is None:
+                return found
+            programs[key] = found
+        return programs[key]
+
+    def put_executable_and_time(key, name, executable, backend, compile_time):
+        put(key, name, executable, backend, compile_time)
+        programs[key] = executable, compile_time
+
+    compilation_cache.get_executable_and_time = get_executable_and_time
+    compilation_cache.put_executable_and_time = put_executable_and_time
 
 
 def _spare_programs_too():
@@ -102,9 +126,12 @@ def _spare_programs_too():
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector the millions of objects of four frameworks: they are there until the end."""
+    """Spare the garbage collector the millions of objects of four frameworks, which are there until the end, and have it
+    look for new ones less often.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_unconfigure():
