@@ -1,5 +1,6 @@
 """Compiled programs on disk: found by the next process, replaced when damaged, bounded, never in the way."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -113,49 +114,73 @@ def test_the_folder_is_the_users_unless_the_environment_says_otherwise(monkeypat
 COMMAND = "from adamkit.cli import options; options.use_backend('jax')"
 WITHOUT_KERAS = "from adamkit.lab.training.compiled_programs import keep_on_disk; keep_on_disk()"  # it takes seconds
 COUNTING = """
+    import sys
     {start}
     import jax
     events = []
     jax.monitoring.register_event_listener(lambda name, **_: events.append(name.rpartition("/")[2]))
-    jax.jit(lambda x: x * 2 + 1)(jax.numpy.ones(3)).block_until_ready()
-    print("hits", events.count("cache_hits"), "misses", events.count("cache_misses"))
+    for _ in sys.stdin:
+        jax.clear_caches()
+        events.clear()
+        jax.jit(lambda x: x * 2 + 1)(jax.numpy.ones(3)).block_until_ready()
+        print(events.count("cache_hits"), events.count("cache_misses"), flush=True)
 """
 
 
 @pytest.fixture
-def counted(tmp_path):
-    """What a process of its own finds and does not find on disk."""
+def process(tmp_path):
+    """One of its own; the function that it gives says what it finds and does not find on disk, each time anew."""
 
-    def run(start=WITHOUT_KERAS, **variables):
+    @contextlib.contextmanager
+    def started(start=WITHOUT_KERAS, **variables):
         own = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_", "ADAMKIT_"))}
         own |= {"HOME": str(tmp_path / "home")} | variables
-        code = textwrap.dedent(COUNTING).format(start=start)
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", code], env=own, capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        words = done.stdout.split()
-        return int(words[1]), int(words[3])
+        command = [sys.executable, "-W", "error", "-c", textwrap.dedent(COUNTING).format(start=start)]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen(command, env=own, text=True, **pipes) as process:
+
+            def count():
+                process.stdin.write("\n")
+                process.stdin.flush()
+                return tuple(map(int, process.stdout.readline().split()))
+
+            try:
+                yield count
+            finally:
+                _, errors = process.communicate()
+                assert (process.returncode, errors) == (0, "")
+
+    return started
+
+
+@pytest.fixture
+def counted(process):
+    """What a process finds and does not find on disk."""
+
+    def run(start=WITHOUT_KERAS, **variables):
+        with process(start, **variables) as count:
+            return count()
 
     return run
 
 
 @pytest.mark.slow
-def test_the_next_process_compiles_nothing_and_damage_is_mended(counted, tmp_path):
+def test_the_next_process_compiles_nothing_and_damage_is_mended(counted, process, tmp_path):
     hits, misses = counted(COMMAND)
     assert hits == 0
     assert misses > 0
-    assert counted() == (misses, 0)
-    files = list((tmp_path / "home" / ".cache" / "adamkit" / "programs").iterdir())
-    for i, file in enumerate(files):
-        content = file.read_bytes()
-        file.write_bytes((content[: len(content) // 2], b"", content[:40] + b"?" + content[41:])[i % 3])
-    assert counted() == (0, misses)
-    assert counted() == (misses, 0)
-    # What is whole, and yet no program.
-    for file in files:
-        cache.write(file, b"no program")
-    assert counted() == (0, misses)
+    with process() as count:
+        assert count() == (misses, 0)
+        files = list((tmp_path / "home" / ".cache" / "adamkit" / "programs").iterdir())
+        for i, file in enumerate(files):
+            content = file.read_bytes()
+            file.write_bytes((content[: len(content) // 2], b"", content[:40] + b"?" + content[41:])[i % 3])
+        assert count() == (0, misses)
+        assert count() == (misses, 0)
+        # What is whole, and yet no program.
+        for file in files:
+            cache.write(file, b"no program")
+        assert count() == (0, misses)
     assert counted() == (misses, 0)
 
 
