@@ -786,7 +786,7 @@ def test_what_the_optimizer_does_not_have_is_named(optimizer, space, message):
         ({"space": {}}, InputError, "space must have at least one"),
         ({"space": {"gamma": [0.9]}}, InputError, "hyperparameter must be one of"),
         ({"space": {"beta_1": [1.0]}}, InputError, "beta_1"),
-        ({"model": small()}, ValueError, "model must be compiled"),
+        ({"model": keras.Sequential([keras.Input((6,))])}, ValueError, "model must be compiled"),
         ({"model": "mlp"}, TypeError, "model must be a compiled keras.Model"),
     ],
     ids=lambda value: str(list(value)) if isinstance(value, dict) else "",
