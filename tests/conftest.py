@@ -126,8 +126,9 @@ def _spare_programs_too():
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector the millions of objects of four frameworks, which are there until the end, and have it
-    look for new ones less often.
+    """Spare the garbage collector the millions of objects of four frameworks, which are there until the end.
+
+    And have it look for new ones less often.
     """
     gc.collect()
     gc.freeze()

@@ -71,9 +71,8 @@ def run_until(folder, arguments, name, number, state):
 def start():
     """Starts a function in a process of its own, from one that has imported everything and forks."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [__name__, "adamkit.cli.sweep_display", "adamkit.lab.runs.sweeps", "adamkit.lab.sweeping.sweeper"]
-    )
+    ours = ("cli.sweep_display", "lab.runs.sweeps", "lab.sweeping.sweeper", "lab.insight.reports.made")
+    context.set_forkserver_preload([__name__, *(f"adamkit.{name}" for name in ours)])
 
     def started(*arguments):
         process = context.Process(target=run_until, args=arguments)
