@@ -70,6 +70,9 @@ def pytest_configure(config):
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ["ADAMKIT_CACHE"] = folder
         os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)  # the user's own, which commands would use instead
+        from tests import processes
+
+        config.add_cleanup(processes.start_servers(folder))
     runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
     if runs_tests and os.environ["KERAS_BACKEND"] == "jax":
         from adamkit.lab.training.compiled_programs import keep_on_disk

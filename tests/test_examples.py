@@ -13,6 +13,8 @@ from types import MappingProxyType
 
 import pytest
 
+from tests import processes
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -30,14 +32,13 @@ def run(name: str, backend: str = "jax", less: Mapping[str, str] = MappingProxyT
 
     `keras.utils.set_random_seed` imports TensorFlow where it is installed, which takes as long as all the rest.
     """
-    hidden = "" if backend == "tensorflow" else "import sys; sys.modules['tensorflow'] = None\n"
-    done = subprocess.run(
-        [sys.executable, "-c", hidden + shortened(name, less)],
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if backend == "tensorflow":
+        done = processes.run("-c", shortened(name, less), backend=backend, env=environment)
+    else:
+        code = "import sys; sys.modules['tensorflow'] = None\n" + shortened(name, less)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -5,9 +5,6 @@ TensorFlow is in a process of its own, since Keras has one backend a process.
 
 import functools
 import math
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 from adamkit import moments
 from adamkit.arrays import namespace
 from adamkit.moments import BLOCK
+from tests import processes
 
 pytestmark = pytest.mark.optimized
 
@@ -291,8 +289,7 @@ def test_tensorflow_gives_the_same_bits_compiled_by_xla_or_not(tmp_path):
     usual = random.normal(size=3000) * 10.0 ** random.uniform(-6, 0, 3000)
     file = tmp_path / "value.npz"
     np.savez(file, value=np.concatenate([usual.astype(np.float32), bits.view(np.float32)]))
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
-    subprocess.run([sys.executable, "-c", _IN_TENSORFLOW, str(file)], env=environment, check=True)
+    processes.run("-c", _IN_TENSORFLOW, str(file), backend="tensorflow", check=True)
 
 
 # bfloat16 -------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,6 @@
 """`adamkit.optax` against the oracle, against optax, and inside optax's combinators."""
 
 import os
-import subprocess
-import sys
 from functools import partial
 
 import jax
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 
 from adamkit import moments
 from adamkit.optax import adam, adamw, amsgrad, apply_updates, from_optax, to_optax
-from tests import reference
+from tests import processes, reference
 
 pytestmark = pytest.mark.optimized
 
@@ -416,4 +414,4 @@ for state in states:
     jax.tree.map(np.testing.assert_array_equal, state, states[0])
 """
     flags = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=flags)
+    processes.run("-c", code, check=True, env=flags)

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +14,7 @@ from adamkit.lab.comparing import tuning
 from adamkit.lab.comparing.audited import Audit
 from adamkit.lab.comparing.result import Comparison
 from adamkit.lab.insight.charts import comparison as charts
+from tests import processes
 
 pytestmark = pytest.mark.slow  # they compile
 
@@ -46,10 +45,8 @@ def finished(tmp_path_factory):
     """A comparison that several tests look at, made by the command itself."""
     folder = tmp_path_factory.mktemp("compare") / "run"
     options = ["--optimizers", "sgd,momentum", "--label-noise", "0.1", "--train-size", "64", "--out", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "adamkit", "compare", *QUICK, *options, "--json"],
-        capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "40", "NO_COLOR": "1"},
-    )  # fmt: skip
+    environment = os.environ | {"COLUMNS": "40", "NO_COLOR": "1"}
+    done = processes.run("-m", "adamkit", "compare", *QUICK, *options, "--json", env=environment)
     assert done.returncode == 0, done.stderr
     return folder, done
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from adamkit.lab.runs.folder import RunFolder
+from tests import processes
 from tests.cli.folders import assert_same_bits, tree
 
 pytestmark = pytest.mark.slow  # seconds, all in all
 
 FILES = ["checkpoints", "history.parquet", "model.keras", "run.json"]
-TRAIN = sys.executable, "-m", "adamkit", "train", "--no-report"
-HANGS = 600  # seconds, after which a process is taken for dead
+TRAIN = "-m", "adamkit", "train", "--no-report"
 NETWORK = """
 import keras
 from keras import layers
@@ -81,12 +81,9 @@ def test_commands_import_keras_without_scikit_learn_which_is_there_all_the_same(
     assert (done.stdout, done.stderr) == ("178\n", "")
 
 
-def started(*arguments, **options):
+def started(*arguments):
     """A run in a process of its own that has shown its first epochs."""
-    process = subprocess.Popen(
-        [*TRAIN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
-    assert process.stdout is not None
+    process = processes.Process(*TRAIN, *arguments)
     for line in process.stdout:  # it waits for a reader when the pipe is full
         if line.startswith(("epoch       5/", '{"epoch": 5')):
             return process
@@ -98,7 +95,7 @@ def started(*arguments, **options):
 def test_a_signal_ends_the_run_with_everything_saved(number):
     process = started(*LONG)
     process.send_signal(number)
-    out, err = process.communicate(timeout=HANGS)
+    out, err = process.communicate()
     assert (process.returncode, err) == (130, "")
     assert out.splitlines()[-1] == "saved  run"
     assert tree("run") == FILES
@@ -142,7 +139,7 @@ def test_a_signal_before_training_ends_the_process_wherever_it_comes(number, ign
 def test_a_killed_run_leaves_a_readable_folder(command_line):
     process = started(*LONG)
     process.kill()
-    process.communicate(timeout=HANGS)
+    process.communicate()
     assert RunFolder.open("run").read_record()["status"] == "running"
     assert len(RunFolder.open("run").read_history()) >= 1
     assert set(tree("run")) - {"checkpoints", "history.parquet", "run.json"} <= {
@@ -165,7 +162,7 @@ def test_a_reader_that_goes_away_ends_the_run_with_everything_saved():
 @pytest.mark.slow
 def test_without_any_output():
     done = subprocess.run(
-        f"{' '.join(TRAIN)} --model logistic --epochs 2 --out run >&- 2>&-",
+        f"{sys.executable} {' '.join(TRAIN)} --model logistic --epochs 2 --out run >&- 2>&-",
         shell=True,
         stdin=subprocess.DEVNULL,
         check=False,
@@ -178,20 +175,21 @@ def test_without_any_output():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_on_a_full_disk():
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*TRAIN, *LONG], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = processes.run(*TRAIN, *LONG, stdout=full.fileno())
     assert (done.returncode, done.stderr) == (1, "adamkit: No space left on device\n")
 
 
 @pytest.mark.slow
 def test_ascii_and_another_backend_in_the_environment():
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "KERAS_BACKEND": "torch"}
+    command = sys.executable, *TRAIN
     done = subprocess.run(
-        [*TRAIN, "--epochs", "2", "--data", "digits"], capture_output=True, text=True, env=environment, check=True
+        [*command, "--epochs", "2", "--data", "digits"], capture_output=True, text=True, env=environment, check=True
     )
     assert "8 ? 8 ? 1" in done.stdout
     assert done.stderr == ""
     assert json.loads(next(Path("runs").iterdir()).joinpath("run.json").read_text())["settings"]["backend"] == "jax"
-    assert subprocess.run([*TRAIN, "--help"], capture_output=True, env=environment, check=True).stdout
+    assert subprocess.run([*command, "--help"], capture_output=True, env=environment, check=True).stdout
 
 
 @pytest.fixture
@@ -235,16 +233,15 @@ def test_from_repeats_a_run_to_the_same_bits(backend, request):
     )
     first = ["--backend", backend, *options, "--out", "first"]
     second = ["--from", "first", "--trust-code", "--out", "second"]  # with the cache off it is not noted that it ran
+    both = "-c", ONE_AFTER_THE_OTHER, json.dumps([first, second])  # where the import takes seconds
     if backend == "jax":
-        subprocess.run([*TRAIN, *first], check=True, capture_output=True)
-        done = subprocess.run([*TRAIN, *second], check=True, capture_output=True, text=True)
-    else:  # where the import takes seconds, both in one process
-        done = subprocess.run(
-            [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps([first, second])],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        processes.run(*TRAIN, *first, check=True)
+        # One that is not forked, so that its sets of texts have another order.
+        done = subprocess.run([sys.executable, *TRAIN, *second], check=True, capture_output=True, text=True)
+    elif backend in processes.MODULES:
+        done = processes.run(*both, backend=backend, check=True)
+    else:
+        done = subprocess.run([sys.executable, *both], check=True, capture_output=True, text=True)
     assert "same   every loss and metric" in done.stdout
     assert_same_bits("first", "second")
 
@@ -253,12 +250,8 @@ def test_from_repeats_a_run_to_the_same_bits(backend, request):
 def test_a_terminal_shows_a_table_and_the_time_left():
     main, terminal = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    process = subprocess.Popen(
-        [*TRAIN, "--model", "logistic", "--epochs", "300", "--validation-split", "0.2"],
-        stdout=terminal,
-        stderr=terminal,
-        env=environment,
-    )
+    options = "--model", "logistic", "--epochs", "300", "--validation-split", "0.2"
+    process = processes.Process(*TRAIN, *options, stdout=terminal, stderr=terminal, env=environment)
     os.close(terminal)
     shown = read_all(main, process)
     assert process.returncode == 0

@@ -1,8 +1,6 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from adamkit.lab.errors import InputError
 from adamkit.lab.runs.folder import RunFolder
 from adamkit.lab.sweeping import spaces
 from adamkit.lab.sweeping.sweeper import Progress
+from tests import processes
 from tests.cli.folders import tree
 
 pytestmark = pytest.mark.slow  # seconds, all in all
@@ -251,8 +250,7 @@ def test_bars_are_as_high_as_their_values(values, height):
 def test_a_reader_that_goes_away_ends_the_sweep_with_what_is_finished():
     """Of so many runs that none is the last, however fast the machine is."""
     many = *map(str, QUICK), "--learning-rate", "0.01,0.1", "--seeds", "100000", "--yes"
-    command = [sys.executable, "-m", "adamkit", "sweep", *many, "--out", "run"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with processes.Process("-m", "adamkit", "sweep", *many, "--out", "run") as process:
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()

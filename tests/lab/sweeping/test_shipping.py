@@ -1,8 +1,5 @@
 """A model that went over as bytes is the model that was sent."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -11,6 +8,7 @@ from adamkit.keras import Adam
 from adamkit.keras.internals import build_for, decays
 from adamkit.lab.errors import InputError
 from adamkit.lab.sweeping.remaking import remade
+from tests import processes
 from tests.lab.some_models import CASES, compiled
 
 pytest.importorskip("ray")
@@ -76,6 +74,7 @@ def test_code_of_the_users_own_goes_along(tmp_path):
     """To a process that cannot import it, for a layer, a function of a layer and a loss."""
     source = """
 import sys
+from pathlib import Path
 import keras
 from adamkit.keras import Adam
 from adamkit.keras.internals import build_for
@@ -92,11 +91,10 @@ class Own(keras.layers.Layer):
 model = keras.Sequential([keras.Input((2,)), Own(), keras.layers.Dense(1, kernel_initializer="ones")])
 model.compile(optimizer=Adam(), loss=lambda y, prediction: twice(keras.ops.mean(prediction)))
 build_for(model, (np.ones((1, 2)), np.ones((1, 1)), None))
-sys.stdout.buffer.write(shipping.packed(model))
+Path(sys.argv[1]).write_bytes(shipping.packed(model))
 """
-    (tmp_path / "script.py").write_text(source)
-    sent = subprocess.run([sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, check=True).stdout
-    model = shipping.unpacked(sent)
+    processes.run("-c", source, str(tmp_path / "sent"), check=True)
+    model = shipping.unpacked((tmp_path / "sent").read_bytes())
     assert float(model.compute_loss(None, np.ones((1, 1)), model(np.ones((1, 2))))) == 2 * 2 * 2
     del keras.saving.get_custom_objects()["Own"]
 

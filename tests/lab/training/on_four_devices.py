@@ -3,6 +3,7 @@
 import contextlib
 import math
 import tempfile
+import warnings
 from pathlib import Path
 
 import keras
@@ -134,6 +135,7 @@ def check_lazy_steps_go_to_the_rows_of_a_table_that_is_cut():
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error", RuntimeWarning)
     assert keep_on_disk()  # what several models on one device share
     same_loss_and_state(DATA_PARALLEL, moment_dtype="int8")
     coded = same_loss_and_state(MODEL_PARALLEL, moment_dtype="int8", grouped=True)

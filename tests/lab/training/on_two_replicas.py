@@ -4,6 +4,7 @@ And steps outside of it, of variables that are on several devices or on another 
 """
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ def train(**options):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error", RuntimeWarning)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

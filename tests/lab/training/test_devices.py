@@ -1,30 +1,20 @@
-"""One model on several devices, each kind in a process of its own, where the devices are set before Keras is there."""
+"""One model on several devices, each kind in a process of its own, where the devices are set before they are used."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import processes
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "environment"),
-    [
-        ("on_four_devices", {"KERAS_BACKEND": "jax", "JAX_NUM_CPU_DEVICES": "4"}),
-        ("on_two_replicas", {"KERAS_BACKEND": "tensorflow"}),
-    ],
+    ("module", "backend", "environment"),
+    [("on_four_devices", "jax", {"JAX_NUM_CPU_DEVICES": "4"}), ("on_two_replicas", "tensorflow", {})],
 )
-def test_it_is_what_it_is_on_one(module, environment):
-    done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", "-m", f"tests.lab.training.{module}"],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_it_is_what_it_is_on_one(module, backend, environment):
+    done = processes.run("-m", f"tests.lab.training.{module}", backend=backend, cwd=ROOT, env=os.environ | environment)
     assert done.returncode == 0, done.stderr[-4000:]
