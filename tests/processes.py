@@ -4,7 +4,8 @@ When the tests begin, a process for each backend starts and waits. Asked by a te
 Keras and the lab, and forks. The child has the streams, the environment and the folder of who asked, runs a module or
 code as `python -m` and `python -c` do, and ends as Python does.
 
-A test of what is imported when, or of what Python or a framework reads as it starts, wants `subprocess` instead.
+A test of what is imported when, or of what Python or a framework reads as it starts, wants `subprocess` instead; so
+does one for which sets of texts are to have another order in each process: children share the seed of their hashes.
 """
 
 import contextlib
@@ -86,6 +87,7 @@ class Process:
     def communicate(self):
         """Standard output and error, from here to its end; one that hangs is killed."""
         hangs = threading.Timer(HANGS, self.kill)
+        hangs.daemon = True
         hangs.start()
         with self, ThreadPoolExecutor() as pool:
             said = list(pool.map(lambda pipe: pipe and pipe.read(), (self.stdout, self.stderr)))
@@ -105,7 +107,7 @@ def run(*arguments, check=False, **options):
 
 def _pipe():
     to_read, to_write = os.pipe()
-    return open(to_read), to_write  # noqa: PTH123
+    return os.fdopen(to_read), to_write
 
 
 def start_servers(folder):
@@ -178,9 +180,9 @@ def serve(listener, modules):
         os.close(other)
     for other in (listener, *connections.values()):
         other.close()
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -211,7 +213,7 @@ def _set_as_in_the_environment(config):
 if __name__ == "__main__":
     how, what, *rest = serve(socket.socket(fileno=int(sys.argv[2])), MODULES[sys.argv[1]])
     sys.argv = [how, *rest]
-    sys.path[0] = "" if how == "-c" else os.getcwd()  # noqa: PTH109
+    sys.path[0] = "" if how == "-c" else str(Path.cwd())
     if how == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
