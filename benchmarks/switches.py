@@ -21,6 +21,7 @@ SWITCHES = {
     "cautious": {"cautious": True},
     "adopt": {"adopt": True},
     "schedule_free": {"schedule_free": True},
+    "blockwise": {"blockwise": True},
 }
 PAIRS, WARM_UPS, AT_ONCE = 200, 4, 4_000_000
 
@@ -44,8 +45,9 @@ def _rows(size: str, pairs: int) -> list[dict]:
     torch.set_num_threads(1)
     count = SIZES[size]
     generator = torch.Generator().manual_seed(0)
-    parameter = torch.nn.Parameter(torch.randn(count, generator=generator))
-    parameter.grad = torch.randn(count, generator=generator)
+    shape = (1000, count // 1000)
+    parameter = torch.nn.Parameter(torch.randn(shape, generator=generator))
+    parameter.grad = torch.randn(shape, generator=generator)
     rows = []
     for name, options in SWITCHES.items():
         plain, switched = _seconds([Adam([parameter]), Adam([parameter], **options)], max(1, AT_ONCE // count), pairs)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import adamkit
 import adamkit.optax
 from adamkit import blockwise
-from adamkit.torch import Adam, watch
+from adamkit.torch import Adam, steps, watch
 from tests import reference
 
 SHAPES = {"kernel": (3, 5), "convolution": (2, 2, 3, 5), "bias": (5,), "scale": ()}
@@ -124,6 +124,78 @@ def test_pytorch_and_optax_step_as_numpy(switches):
     for name, expected in start.items():
         np.testing.assert_allclose(parameters[name].detach().numpy(), turned(expected), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(tree[name], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """The kernels that the first steps of a test take parameters by; None where there is none."""
+    found, kernel_for = [], steps.kernel_for
+    monkeypatch.setattr(steps, "kernel_for", lambda slot, step: found.append(kernel_for(slot, step)) or found[-1])
+    return found
+
+
+def tensors_stepped(gradients, dtype=torch.float32, **options):
+    """The optimizer after a step of each list of gradients, one a parameter; all tensors that it keeps, and these."""
+    parameters = [torch.nn.Parameter(torch.linspace(-1, 1, g.numel()).reshape(g.shape).to(dtype)) for g in gradients[0]]
+    optimizer = Adam(parameters, lr=0.01, blockwise=True, **options)
+    for step in gradients:
+        for parameter, gradient in zip(parameters, step, strict=True):
+            parameter.grad = gradient.to(dtype)
+        optimizer.step()
+    return parameters, [optimizer.state[parameter] for parameter in parameters]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "moment_dtype", "switches"),
+    [
+        (torch.float32, "float32", {}),
+        (torch.float64, "float32", {"amsgrad": True}),
+        (torch.float32, "bfloat16", {"adopt": True, "nesterov": True}),
+        (torch.bfloat16, "int8", {"schedule_free": True, "amsgrad": True}),
+        (torch.float16, "int8", {"cautious": True}),
+    ],
+)
+def test_the_cpu_kernel_has_the_bits_of_the_rule_where_sums_are_exact(dtype, moment_dtype, switches, ways, monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(7, 1024), (300, 64), (3, 2**16), (70, 8, 4, 2), (128,), (), (0, 4)]
+    gradients = [[torch.randint(-2, 3, shape, generator=draw).float() for shape in shapes] for _ in range(4)]
+    options = {"betas": (0.9, 0.75), "weight_decay": 0.1, "decoupled_weight_decay": True, "moment_dtype": moment_dtype}
+    options |= {"parameter_rounding": "compensated8", **switches}
+    found = tensors_stepped(gradients, dtype, **options)
+    assert set(ways) == {"cpu"}
+    monkeypatch.setattr(steps, "kernel_for", lambda slot, step: None)
+    torch.testing.assert_close(found, tensors_stepped(gradients, dtype, **options), rtol=0, atol=0)
+
+
+def test_the_cpu_kernel_sums_rows_of_any_length_alike_for_any_number_of_threads(ways, monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(30, 1000), (3, 40_001), (70_000,), (5, 3, 3)]
+    gradients = [[size * torch.randn(shape, generator=draw) for shape in shapes] for size in (1.0, 1e-3, 1e30, 30.0)]
+    every = []
+    for threads in (1, 2, 7):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        every.append(tensors_stepped(gradients, weight_decay=0.1))
+    assert set(ways) == {"cpu"}
+    monkeypatch.setattr(steps, "kernel_for", lambda slot, step: None)
+    torch.testing.assert_close(every[0], tensors_stepped(gradients, weight_decay=0.1), rtol=2e-6, atol=1e-8)
+    for other in every[1:]:
+        torch.testing.assert_close(other, every[0], rtol=0, atol=0)
+
+
+def test_the_cpu_kernel_leaves_int8_rows_that_share_a_scale_to_operations(ways):
+    shapes = [(100, 100), (100, 128), (10_000,)]
+    tensors_stepped([[torch.ones(shape) for shape in shapes]], moment_dtype="int8")
+    assert ways == [None, "cpu", "cpu"]
+
+
+def test_a_nan_stays_in_its_row():
+    gradient = torch.ones(300, 700)
+    gradient[7, 650] = torch.nan
+    (parameter,), (state,) = tensors_stepped([[gradient]], amsgrad=True)
+    of_rows = parameter.isnan().all(dim=1), state["exp_avg_sq"].isnan(), state["max_exp_avg_sq"].isnan()
+    assert [rows.flatten().nonzero().tolist() for rows in of_rows] == [[[7]]] * 3
+    assert parameter.isnan().sum() == 700
 
 
 @pytest.mark.parametrize(("moment_dtype", "bytes_"), [("float32", 4), ("bfloat16", 2), ("int8", 65 / 64)])

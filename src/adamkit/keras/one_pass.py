@@ -31,6 +31,8 @@ def step_in_one_pass(optimizer: Any, gradients: Any, variables: Any, learning_ra
     kernel = cpu_kernel()
     if kernel is None or torch.compiler.is_compiling() or not optimizer.adaptivity:
         return False
+    if optimizer.blockwise:  # the kernel's blocks are rows, and Keras's are columns
+        return False
     groups: dict[Any, list] = {}  # the columns' entries of each variable, by form, setting and whether it decays
     for gradient, variable, does_decay in zip(gradients, variables, decays(optimizer, variables), strict=True):
         index = index_of(optimizer, variable)

@@ -73,6 +73,8 @@ def _columns(form: Form) -> dict[str, torch.dtype | None]:
         remainder = rounding.remainder_dtype(form.parameter, form.rounding)
         if remainder is not None:
             columns["remainder"] = getattr(torch, remainder)
+    if form.variant.blockwise:
+        columns["width"] = None
     if form.is_random():
         columns["key"] = None
     return columns

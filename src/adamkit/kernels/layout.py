@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from adamkit import moments, rounding
+from adamkit.blockwise import FIRST, shape_of_blocks
 from adamkit.kernels.form import PLAIN_TYPES, Form
 
 
@@ -22,7 +23,7 @@ def lie_alike(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
     if not parameter.is_contiguous():
         # Blocks and random numbers go by the position in the tensor, not by that in memory.
         layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-        if layout is None or form.moments == "int8" or form.is_random():
+        if layout is None or form.moments == "int8" or form.is_random() or form.variant.blockwise:
             return False
     size = parameter.numel()
     columns = [(name, dtype) for name, dtype in form.columns().items() if dtype is not None]
@@ -37,9 +38,18 @@ def lie_alike(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
         if name.endswith("_scale"):
             if tensor.dim() != 1 or tensor.numel() != moments.blocks(size) or not tensor.is_contiguous():
                 return False
+        elif form.variant.blockwise and name in ("second", "largest"):
+            if tensor.shape != shape_of_blocks(parameter.shape, FIRST) or not tensor.is_contiguous():
+                return False
         elif tensor.numel() != size or not tensor.is_contiguous(memory_format=layout):
             return False
     return True
+
+
+def width_of_blocks(parameter: torch.Tensor) -> int:
+    """With `blockwise`, how many elements share one v: those of one index of the first axis, or of a vector all."""
+    rows = len(parameter) if parameter.dim() > 1 else 1
+    return parameter.numel() // max(rows, 1)
 
 
 def gradient_fits(form: Form) -> bool:

@@ -81,8 +81,7 @@ class Adam(torch.optim.Adam):
         blockwise: Adam-mini (Zhang et al. 2024, arXiv:2406.16793): what leads to one output shares one v, the mean of
             its g², so that v is next to nothing: 4 bytes a parameter with float32 moments, 2 with "bfloat16", 1 with
             "int8", which leaves v float32. A block is one index of a weight's first axis, for an embedding a token, and
-            a vector is one block. A step is by PyTorch's operations, a tensor at a time. Not with `rectified`, `lazy`
-            or DTensors.
+            a vector is one block. Not with `rectified`, `lazy` or DTensors.
         momentum_decay: ψ > 0: with `nesterov` β₁ stands for β₁·(1 − ½·0.96^(tψ)) there, the momentum schedule of
             `torch.optim.NAdam`, whose default is 0.004. None: no schedule.
 

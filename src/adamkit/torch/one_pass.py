@@ -11,6 +11,7 @@ from torch import Tensor
 from adamkit import rounding
 from adamkit.kernels import cpu
 from adamkit.kernels.form import Form
+from adamkit.kernels.layout import width_of_blocks
 from adamkit.torch.coefficients import coefficients
 from adamkit.torch.state import LAST_STEP, Slot, state_names
 
@@ -109,6 +110,7 @@ class Verified(NamedTuple):
     parameter: int  # its address
     names: tuple[str, ...]  # of what is in its state
     state: list[int]  # their addresses
+    width: tuple[int, ...]  # see `_width`
 
     @classmethod
     def of(cls, kernel: str, slot: Slot, options: tuple[Any, ...]) -> "Verified":
@@ -118,9 +120,8 @@ class Verified(NamedTuple):
         if slot.last_step is not None:
             names, state = (*names, LAST_STEP), [*state, slot.last_step]
         addresses = [tensor.data_ptr() for tensor in (parameter, *state)]
-        return cls(
-            options, kernel, slot.form, device, parameter.dtype, parameter.numel(), addresses[0], names, addresses[1:]
-        )
+        dtype, size = parameter.dtype, parameter.numel()
+        return cls(options, kernel, slot.form, device, dtype, size, addresses[0], names, addresses[1:], _width(slot))
 
     def given(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], lazy: bool | str
@@ -155,13 +156,19 @@ class Verified(NamedTuple):
             and gradient.is_contiguous()
             and not gradient.is_neg()
         ):
-            return [self.size, self.parameter, gradient.data_ptr(), *held]
+            return [self.size, self.parameter, gradient.data_ptr(), *held, *self.width]
         return None
 
 
 def given_by(slot: Slot) -> list[int] | Part:
     """What `Passes.add` is given of a parameter that a kernel takes."""
-    return part_of(slot) or [slot.tensors[0].numel(), *(tensor.data_ptr() for tensor in slot.tensors)]
+    addresses = (tensor.data_ptr() for tensor in slot.tensors)
+    return part_of(slot) or [slot.tensors[0].numel(), *addresses, *_width(slot)]
+
+
+def _width(slot: Slot) -> tuple[int, ...]:
+    """The number of the column "width", where the form has it."""
+    return (max(width_of_blocks(slot.tensors[0]), 1),) if slot.form.variant.blockwise else ()
 
 
 def part_of(slot: Slot) -> Part | None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from adamkit import rounding
+from adamkit import moments, rounding
 from adamkit.kernels.form import PLAIN_TYPES, Form
-from adamkit.kernels.layout import gradient_fits, lie_alike
+from adamkit.kernels.layout import gradient_fits, lie_alike, width_of_blocks
 
 DTYPES = ("float32", "float64", *rounding.NARROW)  # of parameters
 
@@ -20,7 +20,18 @@ def applies(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
         form: How they are stored.
         tensors: One for each of the form's columns that is a tensor, in that order.
     """
-    return has_kernel(form) and all(tensor.is_cpu for tensor in tensors) and lie_alike(form, tensors)
+    return (
+        has_kernel(form)
+        and all(tensor.is_cpu for tensor in tensors)
+        and lie_alike(form, tensors)
+        and not (form.variant.blockwise and form.moments == "int8" and _rows_share_scales(tensors[0]))
+    )
+
+
+def _rows_share_scales(parameter: torch.Tensor) -> bool:
+    """Whether a block of int8, which has one scale, holds elements of two of those that have one v."""
+    width = width_of_blocks(parameter)
+    return width < parameter.numel() and width % moments.BLOCK != 0
 
 
 def applies_to_rows(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
@@ -54,8 +65,6 @@ def rows_fit(form: Form, parameter: torch.Tensor, gradient: torch.Tensor) -> boo
 
 def has_kernel(form: Form) -> bool:
     """Whether there is a kernel for this form on this processor."""
-    if form.variant.blockwise:  # a v that many elements share
-        return False
     if form.parameter not in DTYPES or (form.parameter == "float64" and form.moments != "float32"):
         return False
     return gradient_fits(form) and (form.parameter != "float16" or _has_float16())
@@ -63,7 +72,8 @@ def has_kernel(form: Form) -> bool:
 
 def has_rows_kernel(form: Form) -> bool:
     """Whether there is one for rows, to which nothing may go by the place in the whole."""
-    return form.moments != "int8" and not form.is_random() and has_kernel(form)
+    by_place = form.moments == "int8" or form.is_random() or form.variant.blockwise
+    return not by_place and has_kernel(form)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from adamkit import arrays, moments, rounding, rule, variants
+from adamkit import arrays, blockwise, moments, rounding, rule, variants
 from adamkit.kernels import form as forms
 from adamkit.kernels import layout
 from adamkit.kernels import scalars as numbers_of_a_step
@@ -187,7 +187,7 @@ def _rows_kernel(form: Form) -> Kernel:
 
 def sources() -> list[Path]:
     """The files that a kernel's machine code may depend on: this folder's, and what they know of how to store."""
-    modules = (forms, layout, numbers_of_a_step, moments, rounding, rule, variants, arrays)
+    modules = (forms, layout, numbers_of_a_step, moments, rounding, rule, variants, blockwise, arrays)
     return [*sorted(Path(__file__).parent.glob("*.py")), *(Path(module.__file__ or "") for module in modules)]
 
 

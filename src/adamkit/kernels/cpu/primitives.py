@@ -103,16 +103,25 @@ def float_of_bits(typing_context: Any, bits: Any) -> Any:
     return types.float32(types.int32), generate
 
 
-def inlined(function: Any) -> Any:
+def inlined(function: Any, **options: Any) -> Any:
     """The function for Numba, as part of those that call it; not to be called from Python."""
     compile_for: Any = numba.njit  # its type stub knows not all options
-    return compile_for(forceinline=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    own = {"forceinline": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return compile_for(**own, **options)(function)
 
 
 def written_out(function: Any) -> Any:
     """The function for Numba, its lines in the place of a call: compiled once, where `inlined` compiles it twice."""
     compile_for: Any = numba.njit
     return compile_for(inline="always", error_model="numpy")(function)
+
+
+def _plus(x, y):
+    """The sum, as a part of a longer one, whose numbers may be added in any order: so it is done in vectors."""
+    return x + y
+
+
+plus_in_any_order = inlined(_plus, fastmath={"reassoc", "nsz"})
 
 
 @inlined

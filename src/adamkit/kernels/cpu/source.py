@@ -32,6 +32,7 @@ from adamkit.kernels.cpu.job import (
 from adamkit.kernels.cpu.primitives import (
     CHUNK,
     inlined,
+    plus_in_any_order,
     pointer,
     prefetch,
     scratch,
@@ -53,10 +54,11 @@ def build(form: Form) -> Any:
     places = {name: place for place, name in enumerate(form.columns())}
     columns = len(places)
     # Where a form has no such column, nothing looks at it.
-    remainder, key, largest, first_scale, second_scale, largest_scale = (
-        places.get(name, 0) for name in ("remainder", "key", "largest", "first_scale", "second_scale", "largest_scale")
+    remainder, key, width, largest, first_scale, second_scale, largest_scale = (
+        places.get(name, 0)
+        for name in ("remainder", "key", "width", "largest", "first_scale", "second_scale", "largest_scale")
     )
-    real, step_elements = _elements(form)
+    real, step_elements = _blocks(form) if form.variant.blockwise else _elements(form)
     one = np.dtype(real.name).type(1)
 
     def kernel(job):
@@ -82,7 +84,10 @@ def build(form: Form) -> Any:
                 second = job[at + 3 * tensors], job[at + second_scale * tensors]
                 maximum = job[at + largest * tensors], job[at + largest_scale * tensors]
                 beside = job[at + remainder * tensors], job[at + key * tensors]
-                step_elements(parameter_and_gradient, first, second, maximum, beside, i, stop, k, left, step, rooms)
+                shared = job[at + width * tensors]
+                step_elements(
+                    parameter_and_gradient, first, second, maximum, beside, i, stop, k, left, step, rooms, shared
+                )
                 tensor += 1
 
     return kernel
@@ -140,6 +145,7 @@ def build_rows(form: Form) -> Any:
                     left,
                     step,
                     rooms,
+                    width,
                 )
 
     return kernel
@@ -148,7 +154,7 @@ def build_rows(form: Form) -> Any:
 def _elements(form: Form, *, by_rows: bool = False) -> tuple[Any, Any]:
     """In which type a form is stepped, and what steps elements i to `stop` of one parameter, given its addresses.
 
-    By rows, what `left` says is first left of m and v; else nothing looks at it.
+    By rows, what `left` says is first left of m and v; else nothing looks at it, nor at the width.
     """
     real = types.float64 if form.parameter == "float64" else types.float32
     amsgrad = form.amsgrad
@@ -160,7 +166,7 @@ def _elements(form: Form, *, by_rows: bool = False) -> tuple[Any, Any]:
     update = _update(real, amsgrad, form.variant, by_rows)
     chunk = CHUNK if form.is_narrow() else 2**62
 
-    def step_elements(parameter_and_gradient, first, second, maximum, beside, i, stop, k, left, step, rooms):
+    def step_elements(parameter_and_gradient, first, second, maximum, beside, i, stop, k, left, step, rooms, width):
         parameter, gradient = parameter_and_gradient
         first, first_scales = first
         second, second_scales = second
@@ -186,13 +192,121 @@ def _elements(form: Form, *, by_rows: bool = False) -> tuple[Any, Any]:
     return real, written_out(step_elements)
 
 
+def _blocks(form: Form) -> tuple[Any, Any]:
+    """As `_elements`, with `blockwise`: of so many elements that share one v, those whose first is from i to `stop`.
+
+    Each is gone through twice: for the mean of g², then for the step, in which most of it is still in the cache.
+    """
+    real = types.float64 if form.parameter == "float64" else types.float32
+    number = np.dtype(real.name).type
+    amsgrad = form.amsgrad
+    load_theta, store_theta = parameter_storage(form.parameter, real, form.rounding)
+    load_gradient, _ = parameter_storage(form.gradient or form.parameter, real, "nearest")
+    load_first, store_first = moment_storage(form.format_of("first"), real, "first")
+    load_second, store_second = moment_storage(form.format_of("second"), real, "second")
+    draw = random_bits(form.moments)
+    update = _update(real, amsgrad, form.variant, False)
+    sum_of_shares, new_second_moment = _sum_of_shares(real), _second_moment(real)
+
+    def step_blocks(parameter_and_gradient, first, second, maximum, beside, i, stop, k, left, step, rooms, width):
+        parameter, gradient = parameter_and_gradient
+        first, first_scales = first
+        second, second_scales = second
+        maximum, maximum_scales = maximum
+        rest, key = beside
+        room_1, room_2, room_3, room_4, room_5, room_6 = rooms
+        block = (i + width - 1) // width
+        while block * width < stop:
+            i, end = block * width, (block + 1) * width
+            share = 0.0
+            while i < end:
+                n = min(end - i, CHUNK)
+                theta = load_theta(parameter, rest, i, n, room_1) if k[3] != 0 else pointer(room_1, real)
+                share += sum_of_shares(theta, load_gradient(gradient, 0, i, n, room_2), n, k, number(1 / width))
+                i += n
+            held = load_second(second, second_scales, block, 1, room_4)
+            before = held[0]
+            v = new_second_moment(before, number(share), k[8], k[7] != 0)
+            held[0] = v
+            store_second(second, second_scales, block, 1, room_4, room_6, step)
+            if amsgrad:
+                held = load_second(maximum, maximum_scales, block, 1, room_5)
+                v = larger(v, held[0])
+                held[0] = v
+                store_second(maximum, maximum_scales, block, 1, room_5, room_6, step)
+            i = block * width
+            while i < end:
+                n = min(end - i, CHUNK)
+                theta = load_theta(parameter, rest, i, n, room_1)
+                g = load_gradient(gradient, 0, i, n, room_2)
+                m = load_first(first, first_scales, i, n, room_3)
+                update(theta, g, m, before, v, n, k, left)
+                store_theta(parameter, rest, i, n, room_1, key)
+                draw(i, n, room_6, step)
+                store_first(first, first_scales, i, n, room_3, room_6, step)
+                i += n
+            block += 1
+
+    return real, written_out(step_blocks)
+
+
+@functools.cache
+def _sum_of_shares(real: Any) -> Any:
+    """The sum of (1 - β₂)·g² times a number, of n elements in a row."""
+    zero = np.dtype(real.name).type(0)
+
+    def sum_of_shares(parameter, gradient, n, k, inverse):
+        total = zero
+        penalty, sign, second_share, bound = k[3], k[4], k[9], k[10]
+        for i in range(n):
+            g = sign * gradient[i]
+            if penalty != 0:
+                g = g + penalty * parameter[i]
+            g = bounded(g, bound)
+            total = plus_in_any_order(total, second_share * g * g * inverse)
+        return total
+
+    return inlined(sum_of_shares)
+
+
+@inlined
+def bounded(g, bound):
+    """`rule.bounded`."""
+    not_finite = g - g  # 0, or NaN
+    g = bound if g > bound else g
+    return (-bound if g < -bound else g) + not_finite
+
+
+@functools.cache
+def _second_moment(real: Any) -> Any:
+    """`rule.second_average` of v and (1 - β₂)·g²."""
+    largest = np.dtype(real.name).type(rule.largest_second_moment(real.name))
+
+    def second_moment(v, share, weight, forward):
+        v = v + (share - weight * v) if forward else share + weight * v
+        return largest if v > largest else v
+
+    return inlined(second_moment)
+
+
+@inlined
+def larger(v, before):
+    """The larger of two numbers; the maximum of NaN and a number is NaN."""
+    larger = v if v > before else before
+    return v if v != v else larger
+
+
 @functools.cache
 def _update(real: Any, amsgrad: bool, variant: Variant, fades: bool) -> Any:
-    """`rule.update` for n elements in a row; the branches of switches are decided when it is compiled."""
-    nesterov, rectified, cautious, adopt, schedule_free, _ = variant
+    """`rule.update` for n elements in a row; the branches of switches are decided when it is compiled.
+
+    With `blockwise` v is given as the block's before this step, and as what is below the root.
+    """
+    nesterov, rectified, cautious, adopt, schedule_free, blockwise = variant
     own = 11 if variant != ADAM else 0  # where its numbers are; Adam itself looks at none
     number = np.dtype(real.name).type  # Python's 0 would make float64 of float32
-    largest, zero, one = number(rule.largest_second_moment(real.name)), number(0), number(1)
+    zero, one = number(0), number(1)
+    new_second_moment = _second_moment(real)
 
     def elements(parameter, gradient, first_moment, second_moment, max_second_moment, n, k, left, is_usual):
         first_forward, second_forward = is_usual or k[5] != 0, is_usual or k[7] != 0
@@ -205,10 +319,8 @@ def _update(real: Any, amsgrad: bool, variant: Variant, fades: bool) -> Any:
             g = sign * gradient[i]
             if penalized:
                 g = g + penalty * theta
-            not_finite = g - g  # 0, or NaN
-            g = bound if g > bound else g
-            g = (-bound if g < -bound else g) + not_finite
-            v = second_moment[i] * left[1] if fades else second_moment[i]
+            g = bounded(g, bound)
+            v = second_moment if blockwise else second_moment[i] * left[1] if fades else second_moment[i]
             averaged = g
             if adopt:
                 root = np.sqrt(v)
@@ -222,17 +334,16 @@ def _update(real: Any, amsgrad: bool, variant: Variant, fades: bool) -> Any:
             else:
                 difference = averaged - m
                 m = m + first_weight * difference if first_forward else averaged - first_weight * difference
-            share = second_share * g * g
-            v = v + (share - second_weight * v) if second_forward else share + second_weight * v
-            v = largest if v > largest else v
             if not schedule_free:
                 first_moment[i] = m
-            second_moment[i] = v
-            if amsgrad:
-                before = max_second_moment[i]
-                larger = v if v > before else before
-                v = v if v != v else larger  # the maximum of NaN and a number is NaN
-                max_second_moment[i] = v
+            if blockwise:
+                v = max_second_moment
+            else:
+                v = new_second_moment(v, second_share * g * g, second_weight, second_forward)
+                second_moment[i] = v
+                if amsgrad:
+                    v = larger(v, max_second_moment[i])
+                    max_second_moment[i] = v
             change = step_size * m
             if nesterov:
                 change = change + gradient_share * averaged
