@@ -13,16 +13,17 @@ train: .venv/installed
 # share what they compile, on one worker until another has nothing left. Three workers, since tests also wait. The other
 # two stages run beside the first, one after the other; their output is shown when they are done.
 test: .venv/installed-test chromium
-	@folder=$$(mktemp -d); touch $$folder/failed; \
+	@folder=$$(mktemp -d) || exit; trap 'trap - INT TERM; rm -r $$folder; kill 0' INT TERM; \
 	stage() { \
 	    backend=$$1; shift; echo "KERAS_BACKEND=$$backend pytest $$*"; \
-	    KERAS_BACKEND=$$backend $(PYTEST) "$$@" || echo $$backend >> $$folder/failed; \
+	    KERAS_BACKEND=$$backend $(PYTEST) "$$@" && touch $$folder/$$backend; \
 	}; \
 	{ stage tensorflow tests/keras; stage torch tests/keras; } > $$folder/output 2>&1 & \
-	trap "kill 0" INT; \
 	stage jax tests -n 3 --dist worksteal; \
-	wait; cat $$folder/output; failed=$$(tr '\n' ' ' < $$folder/failed); rm -r $$folder; \
-	if test -n "$$failed"; then echo "make test: failed on: $$failed"; exit 1; fi; \
+	wait; cat $$folder/output; failed=""; \
+	for backend in jax tensorflow torch; do test -e $$folder/$$backend || failed="$$failed $$backend"; done; \
+	rm -r $$folder; \
+	if test -n "$$failed"; then echo "make test: failed on:$$failed"; exit 1; fi; \
 	echo "make test: passed on: jax tensorflow torch"
 
 # The browser for the tests of reports' pages: installed where that may be done, else they are skipped.

@@ -86,23 +86,15 @@ def _keep_in_memory_too():
     """Have this process load each program from disk once."""
     from jax._src import compilation_cache
 
-    programs = {}
-    get, put = compilation_cache.get_executable_and_time, compilation_cache.put_executable_and_time
+    programs, load = {}, compilation_cache.get_executable_and_time
 
     def get_executable_and_time(key, *rest):
-        if key not in programs:
-            found = get(key, *rest)
-            if found[0] is None:
-                return found
+        found = programs.get(key) or load(key, *rest)
+        if found[0] is not None:
             programs[key] = found
-        return programs[key]
-
-    def put_executable_and_time(key, name, executable, backend, compile_time):
-        put(key, name, executable, backend, compile_time)
-        programs[key] = executable, compile_time
+        return found
 
     compilation_cache.get_executable_and_time = get_executable_and_time
-    compilation_cache.put_executable_and_time = put_executable_and_time
 
 
 def _spare_programs_too():

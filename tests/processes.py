@@ -49,7 +49,7 @@ class Process:
         self._connection.sendall(json.dumps(request).encode() + b"\n")
         self._answers = self._connection.makefile()
         answer = self._answers.readline()
-        assert answer, f"the process that forks has ended: can {MODULES[backend]} be imported?"
+        assert answer, f"the process that forks has ended: {(FOLDER / backend).with_suffix('.log').read_text()}"
         self.pid = int(answer)
 
     def __enter__(self):
@@ -79,7 +79,8 @@ class Process:
 
     def send_signal(self, number):
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, number)
 
     def kill(self):
         self.send_signal(signal.SIGKILL)
@@ -100,8 +101,7 @@ def run(*arguments, check=False, **options):
     process = Process(*arguments, **options)
     done = subprocess.CompletedProcess(arguments, 0, *process.communicate())
     done.returncode = process.returncode
-    if check:
-        done.check_returncode()
+    assert not check or done.returncode == 0, done.stderr
     return done
 
 
@@ -118,15 +118,16 @@ def start_servers(folder):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(Path(folder, backend)))
             listener.listen()
-            server = subprocess.Popen(
-                [sys.executable, "-m", "tests.processes", backend, str(listener.fileno())],
-                cwd=Path(__file__).parents[1],
-                env=environment | {"KERAS_BACKEND": backend},
-                pass_fds=[listener.fileno()],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            with Path(folder, f"{backend}.log").open("w") as log:
+                server = subprocess.Popen(
+                    [sys.executable, "-m", "tests.processes", backend, str(listener.fileno())],
+                    cwd=Path(__file__).parents[1],
+                    env=environment | {"KERAS_BACKEND": backend},
+                    pass_fds=[listener.fileno()],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                )
             servers.append(server)
 
     def stop():
@@ -155,18 +156,23 @@ def serve(listener, modules):
             if ended in ready:
                 os.read(ended, 1000)
                 while (process := _one_that_ended()) is not None:
-                    with connections.pop(process[0]) as connection, contextlib.suppress(OSError):
-                        connection.sendall(f"{process[1]}\n".encode())
+                    with connections.pop(process[0]) as connection:
+                        _tell(connection, process[1])
             if listener in ready:
                 for module in modules:
                     importlib.import_module(module)
                 connection, _ = listener.accept()
-                _, streams, _, _ = socket.recv_fds(connection, 1, 3)
-                with connection.makefile() as request:
-                    arguments, folder, environment = json.loads(request.readline())
+                try:
+                    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+                    with connection.makefile() as request:
+                        arguments, folder, environment = json.loads(request.readline())
+                except (OSError, ValueError):  # who asked is gone
+                    connection.close()
+                    continue
                 gc.freeze()  # so that children neither copy nor look at what is there
                 if child := os.fork():
                     connections[child] = connection
+                    _tell(connection, child)
                     for stream in streams:
                         os.close(stream)
                     continue
@@ -188,9 +194,14 @@ def serve(listener, modules):
     os.environ.update(environment)
     if "jax" in sys.modules:
         _set_as_in_the_environment(sys.modules["jax"].config)
-    with connection:
-        connection.sendall(f"{os.getpid()}\n".encode())
+    connection.close()
     return arguments
+
+
+def _tell(connection, number):
+    """Who asked, if it is still there."""
+    with contextlib.suppress(OSError):
+        connection.sendall(f"{number}\n".encode())
 
 
 def _one_that_ended():

@@ -136,7 +136,10 @@ def ways(monkeypatch):
 
 def tensors_stepped(gradients, dtype=torch.float32, **options):
     """The optimizer after a step of each list of gradients, one a parameter; all tensors that it keeps, and these."""
-    parameters = [torch.nn.Parameter(torch.linspace(-1, 1, g.numel()).reshape(g.shape).to(dtype)) for g in gradients[0]]
+    start = [
+        torch.empty_like(g, dtype=dtype).copy_(torch.linspace(-1, 1, g.numel()).view(g.shape)) for g in gradients[0]
+    ]
+    parameters = list(map(torch.nn.Parameter, start))
     optimizer = Adam(parameters, lr=0.01, blockwise=True, **options)
     for step in gradients:
         for parameter, gradient in zip(parameters, step, strict=True):
@@ -160,6 +163,9 @@ def test_the_cpu_kernel_has_the_bits_of_the_rule_where_sums_are_exact(dtype, mom
     draw = torch.Generator().manual_seed(0)
     shapes = [(7, 1024), (300, 64), (3, 2**16), (70, 8, 4, 2), (128,), (), (0, 4)]
     gradients = [[torch.randint(-2, 3, shape, generator=draw).float() for shape in shapes] for _ in range(4)]
+    if moment_dtype == "float32":
+        for step in gradients:
+            step.append(step[3].to(memory_format=torch.channels_last))
     options = {"betas": (0.9, 0.75), "weight_decay": 0.1, "decoupled_weight_decay": True, "moment_dtype": moment_dtype}
     options |= {"parameter_rounding": "compensated8", **switches}
     found = tensors_stepped(gradients, dtype, **options)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from adamkit.lab import train
+from adamkit.lab.training.compiled_programs import Programs
 from tests.lab.some_models import CASES, compiled
 
 pytestmark = pytest.mark.optimized
@@ -43,10 +44,13 @@ def first(cache_events):
 
 
 @pytest.mark.slow
-def test_a_program_from_the_cache_gives_the_bits_of_the_compiled_one(first, cache_events):
+def test_a_program_from_the_cache_gives_the_bits_of_the_compiled_one(first, cache_events, monkeypatch):
+    loaded, get = [], Programs.get
+    monkeypatch.setattr(Programs, "get", lambda programs, key: loaded.append(get(programs, key)) or loaded[-1])
     cache_events.clear()
     again = trained()
     assert cache_events.count("cache_hits") > 0
+    assert any(loaded)
     assert cache_events.count("cache_misses") == 0
     for own, other in zip(again, first, strict=True):
         np.testing.assert_array_equal(own, other)

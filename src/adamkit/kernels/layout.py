@@ -23,7 +23,7 @@ def lie_alike(form: Form, tensors: Sequence[torch.Tensor]) -> bool:
     if not parameter.is_contiguous():
         # Blocks and random numbers go by the position in the tensor, not by that in memory.
         layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-        if layout is None or form.moments == "int8" or form.is_random() or form.variant.blockwise:
+        if layout is None or form.moments == "int8" or form.is_random():
             return False
     size = parameter.numel()
     columns = [(name, dtype) for name, dtype in form.columns().items() if dtype is not None]

@@ -106,7 +106,7 @@ class Verified(NamedTuple):
     form: Form
     device: torch.device
     dtype: torch.dtype
-    size: int
+    shape: torch.Size
     parameter: int  # its address
     names: tuple[str, ...]  # of what is in its state
     state: list[int]  # their addresses
@@ -120,8 +120,8 @@ class Verified(NamedTuple):
         if slot.last_step is not None:
             names, state = (*names, LAST_STEP), [*state, slot.last_step]
         addresses = [tensor.data_ptr() for tensor in (parameter, *state)]
-        dtype, size = parameter.dtype, parameter.numel()
-        return cls(options, kernel, slot.form, device, dtype, size, addresses[0], names, addresses[1:], _width(slot))
+        dtype, shape = parameter.dtype, parameter.shape
+        return cls(options, kernel, slot.form, device, dtype, shape, addresses[0], names, addresses[1:], _width(slot))
 
     def given(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], lazy: bool | str
@@ -134,7 +134,7 @@ class Verified(NamedTuple):
             held == self.state
             and parameter.data_ptr() == self.parameter
             and parameter.dtype is self.dtype
-            and parameter.numel() == self.size
+            and parameter.shape == self.shape
             and parameter.is_contiguous()
         ):
             return None
@@ -152,11 +152,11 @@ class Verified(NamedTuple):
             and gradient.dtype is self.dtype
             and gradient.device == self.device
             and gradient.layout is torch.strided
-            and gradient.numel() == self.size
+            and gradient.shape == self.shape
             and gradient.is_contiguous()
             and not gradient.is_neg()
         ):
-            return [self.size, self.parameter, gradient.data_ptr(), *held, *self.width]
+            return [parameter.numel(), self.parameter, gradient.data_ptr(), *held, *self.width]
         return None
 
 
